@@ -1,0 +1,69 @@
+use crate::error::{Error, Result};
+use crate::tensor::{Buffer, Storage};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// Buffers that are handed out again when their last holder drops them: a buffer is free exactly when the
+/// arena's own reference is the only one. So nothing has to be given back, and steady state allocates
+/// nothing: not even the reference count.
+pub struct Arena {
+    buffers: RefCell<Vec<Arc<Buffer>>>,
+    limit: Option<usize>,
+}
+
+impl Arena {
+    /// An empty arena that will hold no more than `limit` bytes.
+    pub fn new(limit: Option<usize>) -> Arena {
+        Arena { buffers: RefCell::new(Vec::new()), limit }
+    }
+
+    /// Bytes held, in use or not.
+    pub fn bytes(&self) -> usize {
+        self.buffers.borrow().iter().map(|b| b.len()).sum()
+    }
+
+    /// The smallest free buffer of at least `bytes` bytes that is not wastefully large, or a new one.
+    ///
+    /// # Errors
+    /// `OutOfMemory` past the limit, or when the system has none.
+    pub fn allocate(&self, bytes: usize) -> Result<Storage> {
+        let mut buffers = self.buffers.borrow_mut();
+        let fits = |b: &Arc<Buffer>| b.len() >= bytes && (b.len() / 2 <= bytes || b.len() <= 4096);
+        let best = buffers
+            .iter_mut()
+            .filter(|b| fits(b))
+            .filter_map(|b| Arc::get_mut(b).map(|m| m.len()).map(|len| (len, b)))
+            .min_by_key(|(len, _)| *len);
+        if let Some((_, buffer)) = best {
+            return Ok(Storage::Owned(Arc::clone(buffer)));
+        }
+        // A new shape: before growing, give back what no longer serves, the largest misfits first.
+        if let Some(limit) = self.limit {
+            let mut held: usize = buffers.iter().map(|b| b.len()).sum();
+            if held.saturating_add(bytes) > limit {
+                buffers.retain_mut(|b| {
+                    let free = Arc::get_mut(b).is_some();
+                    held -= if free { b.len() } else { 0 };
+                    !free
+                });
+            }
+            if held.saturating_add(bytes) > limit {
+                return Err(Error::out_of_memory(format!(
+                    "a workspace of {held} bytes needs {bytes} more, the memory limit is {limit}"
+                )));
+            }
+        }
+        let buffer = Arc::new(Buffer::new(bytes)?);
+        buffer.set_pooled(true);
+        buffers.push(Arc::clone(&buffer));
+        Ok(Storage::Owned(buffer))
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        for buffer in self.buffers.get_mut() {
+            buffer.set_pooled(false);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The processor: threads, vector instructions, memory.
+
+mod arena;
+mod isa;
+mod pool;
+pub mod simd;
+mod slices;
+
+pub use arena::Arena;
+pub use isa::Isa;
+pub use pool::{ParallelFn, Pool};
+pub use slices::{Parts, split};
+
+use crate::error::Result;
+
+/// A processor to run on: a pool of threads and the widest instructions that may be used.
+pub struct Cpu {
+    /// The threads.
+    pub pool: Pool,
+    /// The instructions.
+    pub isa: Isa,
+}
+
+impl Cpu {
+    /// A pool of `threads` (0: one a physical core) and the best instructions this processor has, unless the
+    /// environment variable `FQGAN_ISA` (`portable`, `avx2`, `avx512`, `avx512bf16`, `neon`) asks for less.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when `FQGAN_ISA` names something unknown or missing here; `OutOfMemory` when threads
+    /// cannot be started.
+    pub fn new(threads: usize) -> Result<Cpu> {
+        Ok(Cpu { pool: Pool::new(threads)?, isa: Isa::from_environment()? })
+    }
+
+    /// Jobs on a host's own threads.
+    ///
+    /// # Errors
+    /// As [`Cpu::new`].
+    pub fn with_host(parallel: Box<ParallelFn>, threads: usize) -> Result<Cpu> {
+        Ok(Cpu { pool: Pool::host(parallel, threads), isa: Isa::from_environment()? })
+    }
+}

@@ -1,0 +1,135 @@
+//! Vectors of f32 at each level of instructions. A kernel is written once, generic over [`Simd`], and
+//! [`Isa::dispatch`] compiles it for every level: `#[inline(always)]` carries the body into a function that
+//! has the instructions switched on.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod lanes;
+pub mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+pub use lanes::Lanes;
+
+use super::Isa;
+
+/// f32 vectors of one level.
+///
+/// # Safety
+/// Every method may only be called inside a [`Kernel`] that [`Isa::dispatch`] runs (so that the processor has
+/// the instructions), and pointers must be valid for the lanes read or written. No alignment is needed.
+#[allow(missing_docs, clippy::missing_safety_doc)]
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// f32 lanes of a vector.
+    const LANES: usize;
+    /// A vector.
+    type V: Copy;
+
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(p: *const f32) -> Self::V;
+    unsafe fn store(p: *mut f32, v: Self::V);
+    /// The first `n <= LANES` lanes, the rest zero.
+    unsafe fn load_n(p: *const f32, n: usize) -> Self::V;
+    /// Writes the first `n <= LANES` lanes.
+    unsafe fn store_n(p: *mut f32, v: Self::V, n: usize);
+    /// Widens LANES bf16 values.
+    unsafe fn load_bf16(p: *const u16) -> Self::V;
+    /// Rounds to nearest even and writes LANES bf16 values. A NaN stays a NaN.
+    unsafe fn store_bf16(p: *mut u16, v: Self::V);
+    /// Widens LANES f16 values.
+    unsafe fn load_f16(p: *const u16) -> Self::V;
+    /// Widens LANES signed bytes.
+    unsafe fn load_i8(p: *const i8) -> Self::V;
+
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// a * b + c, rounded once.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger; where either is NaN, b.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller; where either is NaN, b.
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sqrt(a: Self::V) -> Self::V;
+    /// To the nearest integer, ties to even.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// 2^n for integral n in -126..=127.
+    unsafe fn pow2(n: Self::V) -> Self::V;
+    /// The magnitude.
+    unsafe fn abs(a: Self::V) -> Self::V;
+    /// Lanes of `yes` where a > b, else of `no`.
+    unsafe fn select_gt(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+    /// Sum of the lanes, in a fixed order.
+    unsafe fn sum(a: Self::V) -> f32;
+    /// The largest lane.
+    unsafe fn max_lane(a: Self::V) -> f32;
+
+    /// Adds the products of LANES pairs of bf16: lane i gets a[2i] * b[2i] + a[2i+1] * b[2i+1].
+    unsafe fn dot_bf16(acc: Self::V, a: *const u16, b: *const u16) -> Self::V;
+    /// As `dot_bf16`, with the same pair of `a` (low half first) for every lane.
+    unsafe fn dot_bf16_pair(acc: Self::V, a: u32, b: *const u16) -> Self::V;
+
+    /// Brings the cache line near.
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch(p.cast(), std::arch::x86_64::_MM_HINT_T0);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = p;
+    }
+
+    /// Stores past the caches where the level can; `p` must be aligned to the vector.
+    #[inline(always)]
+    unsafe fn stream(p: *mut f32, v: Self::V) {
+        // SAFETY: the caller's.
+        unsafe { Self::store(p, v) }
+    }
+}
+
+/// Work written over [`Simd`]. Implementations mark `run`, and what it calls, `#[inline(always)]`.
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+    /// Does the work with the vectors of `S`.
+    fn run<S: Simd>(self) -> Self::Output;
+}
+
+impl Isa {
+    /// Runs a kernel compiled for this level.
+    #[inline]
+    pub fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            Isa::Portable => kernel.run::<portable::Portable>(),
+            // SAFETY (all below): an `Isa` value is only made after the processor was asked.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => unsafe { neon::run(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { avx2::run(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe { avx512::run(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => unsafe { avx512::run_bf16(kernel) },
+            #[allow(unreachable_patterns)]
+            other => unreachable!("{} on this target", other.name()),
+        }
+    }
+}
+
+/// f32 to bf16, to nearest even; a NaN stays a NaN.
+#[inline(always)]
+pub fn to_bf16(x: f32) -> u16 {
+    half::bf16::from_f32(x).to_bits()
+}
+
+/// bf16 to f32, exact.
+#[inline(always)]
+pub fn from_bf16(x: u16) -> f32 {
+    f32::from_bits((x as u32) << 16)
+}

@@ -1,0 +1,55 @@
+use super::cpu::{Arena, Cpu};
+use crate::error::Result;
+use crate::tensor::{Allocate, Desc, Storage, Tensor};
+use std::sync::Arc;
+
+/// A place where operations run. Cheap to clone; clones are the same device.
+#[derive(Clone)]
+pub enum Device {
+    /// The processor, through a pool of threads.
+    Cpu(Arc<Cpu>),
+}
+
+impl Device {
+    /// `"cpu"`: for messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Device::Cpu(_) => "cpu",
+        }
+    }
+
+    /// An empty workspace for calls on this device, that will hold no more than `limit` bytes.
+    pub fn workspace(&self, limit: Option<usize>) -> Workspace {
+        match self {
+            Device::Cpu(_) => Workspace { arena: Arena::new(limit) },
+        }
+    }
+}
+
+/// The memory of one call in flight: tensors and scratch, handed out again as soon as they are dropped.
+/// A model keeps the workspaces of finished calls, so that the next call of the same shape allocates nothing.
+pub struct Workspace {
+    arena: Arena,
+}
+
+impl Workspace {
+    /// A plain tensor whose elements are unspecified.
+    ///
+    /// # Errors
+    /// `OutOfMemory` past the limit, or when the system has none.
+    pub fn tensor(&self, desc: Desc) -> Result<Tensor> {
+        let bytes = desc.bytes().unwrap_or(usize::MAX);
+        Tensor::new(desc, self.arena.allocate(bytes)?)
+    }
+
+    /// Bytes held, in use or not.
+    pub fn bytes(&self) -> usize {
+        self.arena.bytes()
+    }
+}
+
+impl Allocate for Workspace {
+    fn allocate(&self, bytes: usize) -> Result<Storage> {
+        self.arena.allocate(bytes)
+    }
+}

@@ -1,0 +1,6 @@
+//! Where values live and how work is started. No operation lives here.
+
+pub mod cpu;
+mod device;
+
+pub use device::{Device, Workspace};

@@ -1,0 +1,2 @@
+//! `fqgan`: the command line.
+fn main() {}

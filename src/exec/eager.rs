@@ -1,0 +1,65 @@
+use super::{Cx, Exec, MAX_INPUTS, Op, Param, Prepare};
+use crate::backend::{Device, Workspace};
+use crate::error::{Context, Error, Result};
+use crate::tensor::{DType, Desc, Shape, Tensor};
+
+/// Runs an operation and forgets it: inference. A dropped value's memory is reused at once.
+pub struct Eager<'a> {
+    device: &'a Device,
+    workspace: &'a Workspace,
+}
+
+impl<'a> Eager<'a> {
+    /// Runs on `device` with the memory of `workspace`.
+    pub fn new(device: &'a Device, workspace: &'a Workspace) -> Eager<'a> {
+        Eager { device, workspace }
+    }
+
+    /// Where it runs and with what memory.
+    pub fn cx(&self) -> Cx<'a> {
+        Cx { device: self.device, workspace: self.workspace }
+    }
+}
+
+impl Exec for Eager<'_> {
+    type Value = Tensor;
+
+    fn desc(&self, value: &Tensor) -> Desc {
+        *value.desc()
+    }
+
+    fn apply<O: Op<N>, const N: usize>(&self, op: O, inputs: &[&Tensor]) -> Result<[Tensor; N]> {
+        let run = || {
+            let mut descs = [Desc::plain([], DType::F32); MAX_INPUTS];
+            let descs = descs
+                .get_mut(..inputs.len())
+                .ok_or_else(|| Error::internal(format!("{} inputs, at most {MAX_INPUTS}", inputs.len())))?;
+            for (desc, input) in descs.iter_mut().zip(inputs) {
+                *desc = *input.desc();
+            }
+            let wanted = op.outputs(descs)?;
+            let mut outputs = [const { None }; N];
+            for (slot, desc) in outputs.iter_mut().zip(wanted) {
+                *slot = Some(self.workspace.tensor(desc)?);
+            }
+            // Every slot was filled above.
+            let mut outputs = outputs.map(|slot| slot.unwrap_or_else(|| unreachable!()));
+            op.forward(self.cx(), inputs, &mut outputs)?;
+            Ok(outputs)
+        };
+        run().context(|| O::NAME)
+    }
+
+    fn param(&self, param: &Param) -> Result<Tensor> {
+        param.plain(self.cx())
+    }
+
+    fn prepared<P: Prepare>(&self, param: &Param, prepare: &P) -> Result<Tensor> {
+        param.prepared(self.cx(), prepare)
+    }
+
+    fn reshape(&self, value: &Tensor, shape: &[usize]) -> Result<Tensor> {
+        let shape = Shape::try_from_slice(shape).ok_or_else(|| Error::internal("too many axes"))?;
+        value.reshape(shape)
+    }
+}

@@ -1,0 +1,94 @@
+//! How a model runs. A model is written once over [`Exec`]; the executor decides whether an operation is
+//! just run ([`Eager`]) or also remembered.
+
+mod eager;
+mod param;
+
+pub use eager::Eager;
+pub use param::{Param, Prepare};
+
+use crate::backend::{Device, Workspace};
+use crate::error::{Error, Result};
+use crate::tensor::{Desc, Tensor};
+
+/// What an operation needs to run: where, and with what memory.
+#[derive(Clone, Copy)]
+pub struct Cx<'a> {
+    /// The device of all its tensors.
+    pub device: &'a Device,
+    /// Memory for outputs and scratch of this call.
+    pub workspace: &'a Workspace,
+}
+
+impl Cx<'_> {
+    /// The error of an operation that this device has not for this type.
+    pub fn unsupported(&self, op: &str, desc: &Desc) -> Error {
+        Error::unsupported(format!("{op} on {} has no kernel for {desc}", self.device.name()))
+    }
+}
+
+/// Arithmetic and traffic of one run of an operation, for benches and estimates.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Additions and multiplications of the direct definition.
+    pub flops: f64,
+    /// Bytes that must at least be read and written.
+    pub bytes: f64,
+}
+
+/// An operation with `N` outputs. One value of the type is one configured use of it (stride, epsilon, ...).
+pub trait Op<const N: usize = 1> {
+    /// Its folder's name.
+    const NAME: &'static str;
+
+    /// Descriptions of the outputs.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the inputs do not fit together, `Unsupported` for a type it does not take.
+    fn outputs(&self, inputs: &[Desc]) -> Result<[Desc; N]>;
+
+    /// Arithmetic and traffic for these inputs (which `outputs` accepts).
+    fn cost(&self, inputs: &[Desc]) -> Cost;
+
+    /// Computes the outputs, which have the descriptions of `outputs` and unspecified elements.
+    ///
+    /// # Errors
+    /// `OutOfMemory` for scratch, `Unsupported` when the device has no kernel.
+    fn forward(&self, cx: Cx<'_>, inputs: &[&Tensor], outputs: &mut [Tensor; N]) -> Result<()>;
+}
+
+/// The most inputs an operation may have.
+pub const MAX_INPUTS: usize = 8;
+
+/// Runs operations.
+pub trait Exec {
+    /// A tensor as this executor sees it.
+    type Value: Clone;
+
+    /// Shape, type and layout of a value.
+    fn desc(&self, value: &Self::Value) -> Desc;
+
+    /// Runs an operation.
+    ///
+    /// # Errors
+    /// The operation's, with its name before the message.
+    fn apply<O: Op<N>, const N: usize>(&self, op: O, inputs: &[&Self::Value]) -> Result<[Self::Value; N]>;
+
+    /// A weight as the file has it.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    fn param(&self, param: &Param) -> Result<Self::Value>;
+
+    /// A weight in the form that an operation reads fastest, made at the first use.
+    ///
+    /// # Errors
+    /// Those of `prepare`.
+    fn prepared<P: Prepare>(&self, param: &Param, prepare: &P) -> Result<Self::Value>;
+
+    /// The same elements under another shape.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the counts differ.
+    fn reshape(&self, value: &Self::Value, shape: &[usize]) -> Result<Self::Value>;
+}

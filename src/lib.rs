@@ -1,0 +1,9 @@
+//! FQGAN image tokens: an image becomes a small grid of discrete codes and back, with no ML framework inside.
+
+pub mod backend;
+pub mod error;
+pub mod exec;
+pub mod ops;
+pub mod tensor;
+
+pub use error::{Error, Result, Status};

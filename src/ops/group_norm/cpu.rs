@@ -1,0 +1,175 @@
+use super::{Apply, Coefficients};
+use crate::backend::cpu::simd::{Kernel, Lanes, Simd, math};
+use crate::backend::cpu::{Cpu, Parts};
+use crate::error::{Error, Result};
+use crate::exec::Cx;
+use crate::tensor::{DType, Desc, Tensor};
+use half::bf16;
+
+/// Positions a block: short enough for f32 sums, and the cut does not depend on the threads.
+const BLOCK: usize = 256;
+
+pub(super) fn coefficients(
+    op: &Coefficients,
+    cx: Cx<'_>,
+    cpu: &Cpu,
+    inputs: &[&Tensor],
+    out: &mut Tensor,
+) -> Result<()> {
+    match inputs[0].dtype() {
+        DType::F32 => coefficients_of::<f32>(op, cx, cpu, inputs, out),
+        DType::BF16 => coefficients_of::<bf16>(op, cx, cpu, inputs, out),
+        _ => Err(cx.unsupported("group_norm", inputs[0].desc())),
+    }
+}
+
+fn coefficients_of<T: Lanes>(
+    op: &Coefficients,
+    cx: Cx<'_>,
+    cpu: &Cpu,
+    inputs: &[&Tensor],
+    out: &mut Tensor,
+) -> Result<()> {
+    let [n, h, w, c] = dims(inputs[0])?;
+    let positions = h * w;
+    let blocks = positions.div_ceil(BLOCK);
+    let x = inputs[0].data::<T>()?;
+    let (weight, bias) = (inputs[1].data::<f32>()?, inputs[2].data::<f32>()?);
+
+    let mut sums = cx.workspace.tensor(Desc::plain([n, blocks, 2, c], DType::F32))?;
+    let parts = Parts::new(sums.data_mut::<f32>()?);
+    cpu.pool.blocks(n * blocks, |_, index| {
+        let (image, block) = (index / blocks, index % blocks);
+        let of_image = &x[image * positions * c..][..positions * c];
+        let rows = &of_image[block * BLOCK * c..positions.min((block + 1) * BLOCK) * c];
+        // SAFETY: one part a block.
+        let sums = unsafe { parts.slice(index * 2 * c..(index + 1) * 2 * c) };
+        cpu.isa.dispatch(Sums { rows, pivot: &of_image[..c], sums });
+    });
+
+    let sums = sums.data::<f32>()?;
+    let out = out.data_mut::<f32>()?;
+    let width = c / op.groups;
+    for image in 0..n {
+        for group in 0..op.groups {
+            let mut mean = 0.0;
+            let mut square = 0.0;
+            for channel in group * width..(group + 1) * width {
+                let (mut sum, mut sum2) = (0.0f64, 0.0f64);
+                for block in 0..blocks {
+                    let at = (image * blocks + block) * 2 * c;
+                    sum += f64::from(sums[at + channel]);
+                    sum2 += f64::from(sums[at + c + channel]);
+                }
+                // Sums are of x - pivot; this gives the channel's mean and mean square about zero in f64.
+                let pivot = f64::from(x[image * positions * c + channel].get());
+                let count = positions as f64;
+                mean += pivot + sum / count;
+                square += sum2 / count + 2.0 * pivot * sum / count + pivot * pivot;
+            }
+            mean /= width as f64;
+            let variance = (square / width as f64 - mean * mean).max(0.0);
+            let inverse = 1.0 / (variance + f64::from(op.eps)).sqrt();
+            for channel in group * width..(group + 1) * width {
+                let scale = f64::from(weight[channel]) * inverse;
+                out[image * 2 * c + channel] = scale as f32;
+                out[image * 2 * c + c + channel] = (f64::from(bias[channel]) - mean * scale) as f32;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Per channel, the sum and the sum of squares of x - pivot over some rows. The pivot, a value of the channel
+/// itself, keeps the variance of a channel far from zero exact.
+struct Sums<'a, T> {
+    rows: &'a [T],
+    pivot: &'a [T],
+    sums: &'a mut [f32],
+}
+
+impl<T: Lanes> Kernel for Sums<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let c = self.pivot.len();
+        let (sum, sum2) = self.sums.split_at_mut(c);
+        for first in (0..c).step_by(S::LANES) {
+            let n = S::LANES.min(c - first);
+            // SAFETY: `first + n <= c`, and each row of `rows` has c elements.
+            unsafe {
+                let pivot = T::load_n::<S>(self.pivot.as_ptr().add(first), n);
+                let (mut a, mut b) = (S::splat(0.0), S::splat(0.0));
+                for row in self.rows.chunks_exact(c) {
+                    let p = row.as_ptr().add(first);
+                    let x = if n == S::LANES { T::load::<S>(p) } else { T::load_n::<S>(p, n) };
+                    let d = S::sub(x, pivot);
+                    a = S::add(a, d);
+                    b = S::fma(d, d, b);
+                }
+                S::store_n(sum.as_mut_ptr().add(first), a, n);
+                S::store_n(sum2.as_mut_ptr().add(first), b, n);
+            }
+        }
+    }
+}
+
+pub(super) fn apply(op: &Apply, cpu: &Cpu, inputs: &[&Tensor], out: &mut Tensor) -> Result<()> {
+    match inputs[0].dtype() {
+        DType::BF16 => apply_to::<bf16>(op, cpu, inputs, out),
+        _ => apply_to::<f32>(op, cpu, inputs, out),
+    }
+}
+
+fn apply_to<T: Lanes>(op: &Apply, cpu: &Cpu, inputs: &[&Tensor], out: &mut Tensor) -> Result<()> {
+    let [n, h, w, c] = dims(inputs[0])?;
+    let (x, coefficients) = (inputs[0].data::<T>()?, inputs[1].data::<f32>()?);
+    let blocks = (h * w).div_ceil(BLOCK);
+    let parts = Parts::new(out.data_mut::<T>()?);
+    cpu.pool.blocks(n * blocks, |_, index| {
+        let (image, block) = (index / blocks, index % blocks);
+        let at = |block: usize| (image * h * w + (block * BLOCK).min(h * w)) * c;
+        let range = at(block)..at(block + 1);
+        // SAFETY: one part a block.
+        let y = unsafe { parts.slice(range.clone()) };
+        let (scale, shift) = coefficients[image * 2 * c..][..2 * c].split_at(c);
+        cpu.isa.dispatch(Affine { x: &x[range], y, scale, shift, silu: op.silu });
+    });
+    Ok(())
+}
+
+struct Affine<'a, T> {
+    x: &'a [T],
+    y: &'a mut [T],
+    scale: &'a [f32],
+    shift: &'a [f32],
+    silu: bool,
+}
+
+impl<T: Lanes> Kernel for Affine<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let c = self.scale.len();
+        for (x, y) in self.x.chunks_exact(c).zip(self.y.chunks_exact_mut(c)) {
+            for first in (0..c).step_by(S::LANES) {
+                let n = S::LANES.min(c - first);
+                // SAFETY: `first + n <= c`, the length of all four slices.
+                unsafe {
+                    let v = T::load_n::<S>(x.as_ptr().add(first), n);
+                    let scale = S::load_n(self.scale.as_ptr().add(first), n);
+                    let shift = S::load_n(self.shift.as_ptr().add(first), n);
+                    let mut v = S::fma(v, scale, shift);
+                    if self.silu {
+                        v = math::silu::<S>(v);
+                    }
+                    T::store_n::<S>(y.as_mut_ptr().add(first), v, n);
+                }
+            }
+        }
+    }
+}
+
+fn dims(x: &Tensor) -> Result<[usize; 4]> {
+    x.shape().dims().ok_or_else(|| Error::internal("x lost its axes"))
+}

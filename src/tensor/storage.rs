@@ -1,0 +1,252 @@
+use crate::error::{Error, Result};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+/// Alignment of owned memory: a cache line, and one 512-bit vector.
+const ALIGN: usize = 64;
+/// From this size on, owned memory is mapped for itself, aligned to 2 MB, with huge pages asked for: first
+/// touches of 4 KB pages cost as much as a convolution.
+const HUGE: usize = 2 << 20;
+
+/// Owned memory of fixed size, zero at first.
+pub struct Buffer {
+    ptr: NonNull<u8>,
+    len: usize,
+    origin: Origin,
+    /// Whether an arena holds one of the references.
+    pooled: AtomicBool,
+}
+
+/// How the memory goes back.
+enum Origin {
+    Heap(Layout),
+    #[cfg(unix)]
+    Map {
+        size: usize,
+    },
+}
+
+// SAFETY: a Buffer owns its memory alone, like a Vec<u8>.
+unsafe impl Send for Buffer {}
+// SAFETY: shared access only reads.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// `len` bytes, all zero, aligned to at least 64.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn new(len: usize) -> Result<Buffer> {
+        let fail = || Error::out_of_memory(format!("could not allocate {len} bytes"));
+        #[cfg(unix)]
+        if len >= HUGE {
+            return Buffer::map(len).ok_or_else(fail);
+        }
+        let size = len.max(1).checked_next_multiple_of(ALIGN).ok_or_else(fail)?;
+        let layout = Layout::from_size_align(size, ALIGN).map_err(|_| fail())?;
+        // SAFETY: the layout's size is not zero.
+        let ptr = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(fail)?;
+        Ok(Buffer { ptr, len, origin: Origin::Heap(layout), pooled: AtomicBool::new(false) })
+    }
+
+    /// Anonymous memory of whole, aligned 2 MB pages. The system gives it zeroed, page by page, at the first
+    /// touch by whichever thread that is.
+    #[cfg(unix)]
+    fn map(len: usize) -> Option<Buffer> {
+        let size = len.checked_next_multiple_of(HUGE)?;
+        let wide = size.checked_add(HUGE)?;
+        // SAFETY: a fresh anonymous mapping, at an address of the system's choice.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                wide,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return None;
+        }
+        let start = base.cast::<u8>();
+        let head = start.align_offset(HUGE);
+        // SAFETY: `head <= HUGE`, so all three parts lie inside the mapping, which is ours; what is cut off
+        // is page-aligned and never used. The advice may fail, which changes nothing.
+        unsafe {
+            let aligned = start.add(head);
+            if head > 0 {
+                libc::munmap(base, head);
+            }
+            if head < HUGE {
+                libc::munmap(aligned.add(size).cast(), HUGE - head);
+            }
+            #[cfg(target_os = "linux")]
+            libc::madvise(aligned.cast(), size, libc::MADV_HUGEPAGE);
+            Some(Buffer {
+                ptr: NonNull::new(aligned)?,
+                len,
+                origin: Origin::Map { size },
+                pooled: AtomicBool::new(false),
+            })
+        }
+    }
+
+    /// Bytes that it was asked for.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it was asked for no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Says that an arena holds one reference, which it never reads or writes through, or no longer does.
+    pub(crate) fn set_pooled(&self, pooled: bool) {
+        self.pooled.store(pooled, Ordering::Release);
+    }
+
+    /// Whether this is the only reference that anybody reads or writes through.
+    fn is_unique(this: &Arc<Buffer>) -> bool {
+        let references = Arc::strong_count(this);
+        fence(Ordering::Acquire);
+        // The order matters: an arena clears the flag before it drops its reference. So where two references
+        // are seen first and the flag is still set after, one of the two was the arena's.
+        references == if this.pooled.load(Ordering::Acquire) { 2 } else { 1 }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: allocated and initialised in `new`.
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // SAFETY: made in `new` or `map` with exactly this layout or size.
+        unsafe {
+            match self.origin {
+                Origin::Heap(layout) => dealloc(self.ptr.as_ptr(), layout),
+                #[cfg(unix)]
+                Origin::Map { size } => {
+                    libc::munmap(self.ptr.as_ptr().cast(), size);
+                }
+            }
+        }
+    }
+}
+
+/// Read-only bytes that somebody else keeps: a file's map, or a host's memory.
+pub trait Bytes: Send + Sync {
+    /// The bytes; the same for as long as the object lives.
+    fn bytes(&self) -> &[u8];
+}
+
+impl Bytes for memmap2::Mmap {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Bytes for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// The bytes of a tensor, shared by reference count.
+#[derive(Clone)]
+pub enum Storage {
+    /// Memory of our own. An arena reuses it as soon as nobody else holds it.
+    Owned(Arc<Buffer>),
+    /// A part of bytes that are borrowed, read-only.
+    Borrowed {
+        /// Who keeps the bytes.
+        source: Arc<dyn Bytes>,
+        /// Where the part begins.
+        offset: usize,
+        /// Its length in bytes.
+        len: usize,
+    },
+}
+
+impl Storage {
+    /// A part of borrowed bytes.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the part lies outside.
+    pub fn borrowed(source: Arc<dyn Bytes>, offset: usize, len: usize) -> Result<Storage> {
+        let have = source.bytes().len();
+        if offset.checked_add(len).is_none_or(|end| end > have) {
+            return Err(Error::invalid(format!("bytes {offset}..+{len} of {have}")));
+        }
+        Ok(Storage::Borrowed { source, offset, len })
+    }
+
+    /// All bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Storage::Owned(buffer) => buffer,
+            Storage::Borrowed { source, offset, len } => &source.bytes()[*offset..*offset + *len],
+        }
+    }
+
+    /// Address of the first byte.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.as_bytes().as_ptr()
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Storage::Owned(buffer) => buffer.len(),
+            Storage::Borrowed { len, .. } => *len,
+        }
+    }
+
+    /// Whether there is no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes, to write.
+    ///
+    /// # Errors
+    /// `Internal` when they are shared or borrowed.
+    pub fn unique_mut(&mut self) -> Result<&mut [u8]> {
+        match self {
+            Storage::Owned(buffer) if Buffer::is_unique(buffer) => {
+                // SAFETY: nobody else reads or writes these bytes, and nobody can begin to while `self` is
+                // exclusively borrowed: an arena hands a buffer out only when it holds the last reference.
+                Ok(unsafe { std::slice::from_raw_parts_mut(buffer.ptr.as_ptr(), buffer.len) })
+            }
+            Storage::Owned(_) => Err(Error::internal("tried to write a tensor that is shared")),
+            Storage::Borrowed { .. } => Err(Error::internal("tried to write a tensor of read-only memory")),
+        }
+    }
+}
+
+/// Where new tensors get their memory: the heap, or a workspace that reuses it.
+pub trait Allocate {
+    /// At least `bytes` bytes that nobody else holds.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    fn allocate(&self, bytes: usize) -> Result<Storage>;
+}
+
+/// Fresh memory for each tensor.
+pub struct HeapAllocator;
+
+impl Allocate for HeapAllocator {
+    fn allocate(&self, bytes: usize) -> Result<Storage> {
+        Ok(Storage::Owned(Arc::new(Buffer::new(bytes)?)))
+    }
+}

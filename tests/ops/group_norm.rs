@@ -1,0 +1,105 @@
+use crate::table::{Case, Wide, check, random, refuses};
+use fqgan::ops::group_norm::{Apply, Coefficients};
+use fqgan::tensor::{DType, Tensor};
+use proptest::prelude::*;
+
+fn oracle(all: &[Wide], groups: usize, eps: f64) -> Vec<f64> {
+    let [n, h, w, c] = all[0].shape[..] else { panic!() };
+    let (x, weight, bias) = (&all[0].data, &all[1].data, &all[2].data);
+    let (positions, width) = (h * w, c / groups);
+    let mut out = vec![0.0; n * 2 * c];
+    for image in 0..n {
+        for group in 0..groups {
+            let of_group = || {
+                (0..positions).flat_map(move |p| {
+                    (0..width).map(move |i| x[(image * positions + p) * c + group * width + i])
+                })
+            };
+            let count = (positions * width) as f64;
+            let mean = of_group().sum::<f64>() / count;
+            let variance = of_group().map(|v| (v - mean) * (v - mean)).sum::<f64>() / count;
+            for channel in group * width..(group + 1) * width {
+                let scale = weight[channel] / (variance + eps).sqrt();
+                out[image * 2 * c + channel] = scale;
+                out[image * 2 * c + c + channel] = bias[channel] - mean * scale;
+            }
+        }
+    }
+    out
+}
+
+fn coefficients(seed: u64, shape: [usize; 4], groups: usize, dtype: DType, offset: f32) -> Case {
+    let c = shape[3];
+    let mut x = random(seed, &shape, dtype);
+    if dtype == DType::F32 {
+        let moved: Vec<f32> = x.data::<f32>().unwrap().iter().map(|v| v + offset).collect();
+        x = Tensor::from_slice(shape, &moved).unwrap();
+    }
+    let inputs = vec![x, random(seed + 1, &[c], DType::F32), random(seed + 2, &[c], DType::F32)];
+    // A mean far from zero costs digits of x itself, not of the sums.
+    let bound = 1e-6 * f64::from(1.0 + offset.abs());
+    Case::new(Coefficients { groups, eps: 1e-6 }, inputs, bound, move |all| vec![oracle(all, groups, 1e-6)])
+}
+
+fn apply(seed: u64, shape: [usize; 4], dtype: DType, silu: bool) -> Case {
+    let [n, _, _, c] = shape;
+    let inputs = vec![random(seed, &shape, dtype), random(seed + 1, &[n, 2, c], DType::F32)];
+    let bound = if dtype == DType::BF16 { 4e-3 } else { 1e-6 };
+    Case::new(Apply { silu }, inputs, bound, move |all| {
+        let per_image = all[0].data.len() / n;
+        let value = |(i, x): (usize, &f64)| {
+            let at = i / per_image * 2 * c + i % c;
+            let v = x * all[1].data[at] + all[1].data[at + c];
+            if silu { v / (1.0 + (-v).exp()) } else { v }
+        };
+        vec![all[0].data.iter().enumerate().map(value).collect()]
+    })
+}
+
+#[test]
+fn corners() {
+    for dtype in [DType::F32, DType::BF16] {
+        for (shape, groups) in
+            [([1, 1, 1, 32], 32), ([1, 1, 1, 1], 1), ([2, 3, 5, 96], 32), ([1, 17, 31, 128], 32)]
+        {
+            check(&coefficients(1, shape, groups, dtype, 0.0));
+            check(&apply(2, shape, dtype, true));
+            check(&apply(3, shape, dtype, false));
+        }
+        check(&coefficients(4, [0, 2, 2, 32], 32, dtype, 0.0));
+        check(&apply(5, [1, 0, 2, 32], dtype, true));
+    }
+    check(&coefficients(6, [1, 9, 9, 64], 32, DType::F32, 100.0));
+}
+
+#[test]
+fn not_a_number_stays() {
+    let x = Tensor::from_slice([1, 1, 2, 2], &[1.0, f32::NAN, f32::INFINITY, -1.0]).unwrap();
+    let coefficients = Tensor::from_slice([1, 2, 2], &[1.0f32, 1.0, 0.0, 0.0]).unwrap();
+    check(&Case::new(Apply { silu: false }, vec![x, coefficients], 0.0, |all| vec![all[0].data.clone()]));
+}
+
+#[test]
+fn refusals() {
+    let x = random(1, &[1, 2, 2, 6], DType::F32);
+    let w = random(2, &[6], DType::F32);
+    refuses(Coefficients { groups: 4, eps: 1e-6 }, &[&x, &w, &w], "6 channels do not divide into 4 groups");
+    refuses(
+        Coefficients { groups: 3, eps: 1e-6 },
+        &[&x, &w, &random(3, &[5], DType::F32)],
+        "bias is f32 [5]",
+    );
+    let bytes = Tensor::from_slice([1, 1, 1, 6], &[0u8; 6]).unwrap();
+    refuses(Coefficients { groups: 3, eps: 1e-6 }, &[&bytes, &w, &w], "expected plain f32 or bf16");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_shape(seed in 0u64..1000, n in 1usize..3, h in 1usize..20, w in 1usize..20, width in 1usize..7,
+                 groups in 1usize..9, silu: bool, half: bool) {
+        let dtype = if half { DType::BF16 } else { DType::F32 };
+        check(&coefficients(seed, [n, h, w, width * groups], groups, dtype, 0.0));
+        check(&apply(seed, [n, h, w, width * groups], dtype, silu));
+    }
+}

@@ -1,0 +1,6 @@
+//! Every operation against f64 oracles in plain loops: see `table.rs` for what is checked, and a file an
+//! operation for its cases.
+
+mod table;
+
+mod group_norm;
