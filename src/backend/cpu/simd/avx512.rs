@@ -1,3 +1,6 @@
+// Each method is one or a few intrinsics: sound by the contract of `Simd`, which is said there once.
+#![allow(clippy::undocumented_unsafe_blocks)]
+
 use super::{Kernel, Simd};
 use std::arch::x86_64::*;
 
