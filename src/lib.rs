@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod error;
 pub mod exec;
+pub mod image;
 pub mod ops;
 pub mod tensor;
 
