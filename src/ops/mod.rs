@@ -3,3 +3,4 @@
 
 mod check;
 pub mod group_norm;
+pub mod resize_grid;

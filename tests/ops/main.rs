@@ -4,3 +4,4 @@
 mod table;
 
 mod group_norm;
+mod resize_grid;

@@ -104,10 +104,11 @@ pub trait Kernel {
 impl Isa {
     /// Runs a kernel compiled for this level.
     #[inline]
+    #[allow(clippy::undocumented_unsafe_blocks)] // Said once, below.
     pub fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
             Isa::Portable => kernel.run::<portable::Portable>(),
-            // SAFETY (all below): an `Isa` value is only made after the processor was asked.
+            // Sound, all of them: callers take an `Isa` from `Isa::available`, which asks the processor.
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => unsafe { neon::run(kernel) },
             #[cfg(target_arch = "x86_64")]
