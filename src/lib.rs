@@ -9,5 +9,6 @@ pub mod image;
 pub mod ops;
 pub mod rng;
 pub mod tensor;
+pub mod weights;
 
 pub use error::{Error, Result, Status};

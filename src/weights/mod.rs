@@ -1,0 +1,14 @@
+//! Weight files: what is in them, their tensors without a copy where the file allows it, and writing them.
+//!
+//! Files come from strangers. Each format has one file that holds its trust boundary (`header.rs` for
+//! safetensors): what leaves it names bytes that exist, and a hostile file gets an error.
+
+mod header;
+mod listing;
+mod save;
+mod source;
+mod store;
+
+pub use listing::{FileType, Info, Listing};
+pub use save::{Metadata, save, save_with, write_with};
+pub use source::{Map, Source};
