@@ -3,9 +3,11 @@
 
 mod eager;
 mod param;
+mod variant;
 
 pub use eager::Eager;
 pub use param::{Param, Prepare};
+pub use variant::forced_variant;
 
 use crate::backend::{Device, Workspace};
 use crate::error::{Error, Result};

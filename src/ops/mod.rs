@@ -2,5 +2,6 @@
 //! this floor names a device. `docs/adding-an-op.md` walks through the smallest one.
 
 mod check;
+pub mod conv2d;
 pub mod group_norm;
 pub mod resize_grid;

@@ -3,5 +3,6 @@
 
 mod table;
 
+mod conv2d;
 mod group_norm;
 mod resize_grid;

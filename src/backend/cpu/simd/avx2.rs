@@ -34,6 +34,7 @@ unsafe fn dot_pairs(acc: __m256, a: __m256i, b: __m256i) -> __m256 {
 
 impl Simd for Avx2 {
     const LANES: usize = 8;
+    const REGISTERS: usize = 16;
     type V = __m256;
 
     #[inline(always)]

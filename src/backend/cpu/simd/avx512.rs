@@ -39,6 +39,7 @@ macro_rules! level {
     ($name:ident { $($own:item)* }) => {
         impl Simd for $name {
             const LANES: usize = 16;
+            const REGISTERS: usize = 32;
             type V = __m512;
 
             #[inline(always)]

@@ -25,6 +25,8 @@ use super::Isa;
 pub trait Simd: Copy + Send + Sync + 'static {
     /// f32 lanes of a vector.
     const LANES: usize;
+    /// Vectors that the processor keeps at once: the size of a register tile.
+    const REGISTERS: usize;
     /// A vector.
     type V: Copy;
 
@@ -35,6 +37,18 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn load_n(p: *const f32, n: usize) -> Self::V;
     /// Writes the first `n <= LANES` lanes.
     unsafe fn store_n(p: *mut f32, v: Self::V, n: usize);
+    /// `load_n`, quick where `n` is LANES.
+    #[inline(always)]
+    unsafe fn load_up_to(p: *const f32, n: usize) -> Self::V {
+        // SAFETY: the caller's.
+        unsafe { if n == Self::LANES { Self::load(p) } else { Self::load_n(p, n) } }
+    }
+    /// `store_n`, quick where `n` is LANES.
+    #[inline(always)]
+    unsafe fn store_up_to(p: *mut f32, v: Self::V, n: usize) {
+        // SAFETY: the caller's.
+        unsafe { if n == Self::LANES { Self::store(p, v) } else { Self::store_n(p, v, n) } }
+    }
     /// Widens LANES bf16 values.
     unsafe fn load_bf16(p: *const u16) -> Self::V;
     /// Rounds to nearest even and writes LANES bf16 values. A NaN stays a NaN.

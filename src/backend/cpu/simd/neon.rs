@@ -29,6 +29,7 @@ unsafe fn to_array(v: float32x4_t) -> [f32; 4] {
 
 impl Simd for Neon {
     const LANES: usize = 4;
+    const REGISTERS: usize = 32;
     type V = float32x4_t;
 
     #[inline(always)]

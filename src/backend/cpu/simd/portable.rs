@@ -18,6 +18,7 @@ fn zip(a: [f32; N], b: [f32; N], f: impl Fn(f32, f32) -> f32) -> [f32; N] {
 
 impl Simd for Portable {
     const LANES: usize = N;
+    const REGISTERS: usize = 8;
     type V = [f32; N];
 
     #[inline(always)]

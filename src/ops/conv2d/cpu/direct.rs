@@ -1,0 +1,208 @@
+//! Implicit GEMM: a block of outputs is computed from a staged patch of pixels, whose taps are reached by an
+//! offset from each output's own first pixel. Nothing is unrolled, but where the channels are too few to
+//! fill a loop (the three of a photograph), and then in scratch.
+
+use super::stage::Patch;
+use super::tile::{PANEL, Sink, Taps, panel};
+use super::{Geometry, Job, scratch};
+use crate::backend::cpu::simd::{Kernel, Simd};
+use crate::backend::cpu::{Parts, split};
+use crate::error::Result;
+use crate::exec::Cx;
+use std::ops::Range;
+
+/// Below this many channels the taps of a pixel are copied side by side.
+const FEW: usize = 16;
+
+/// How a convolution is cut. The cut changes no sum, so it may depend on the threads.
+struct Plan {
+    /// Outputs of a block.
+    rows: usize,
+    cols: usize,
+    /// Blocks of an image.
+    down: usize,
+    across: usize,
+    /// Parts that the panels are divided in.
+    groups: usize,
+    /// Floats of a block's patch, and of its unrolled taps.
+    patch: usize,
+    unrolled: usize,
+    /// Whether pixels are read where they are.
+    in_place: bool,
+}
+
+impl Plan {
+    fn new(g: &Geometry, threads: usize, in_place: bool) -> Plan {
+        let panels = g.k.div_ceil(PANEL);
+        let wanted = 3 * threads;
+        // A patch of about 256 KiB stays in the second cache.
+        let mut pixels = (65536 / g.c).clamp(64, 512);
+        loop {
+            let rows = (pixels / g.ow.min(32)).clamp(1, g.oh);
+            let cols = (pixels / rows).clamp(1, g.ow);
+            // Blocks of one size, rather than a last one that is nearly empty.
+            let (down, across) = (g.oh.div_ceil(rows), g.ow.div_ceil(cols));
+            let (rows, cols) = (g.oh.div_ceil(down), g.ow.div_ceil(across));
+            let blocks = g.n * down * across;
+            if blocks * panels < wanted && pixels > 16 {
+                pixels /= 2;
+                continue;
+            }
+            let few = g.c < FEW && g.r * g.s > 1;
+            return Plan {
+                rows,
+                cols,
+                down,
+                across,
+                groups: wanted.div_ceil(blocks).min(panels),
+                patch: ((rows - 1) * g.stride + g.r) * ((cols - 1) * g.stride + g.s) * g.c,
+                unrolled: if few { rows * cols * g.r * g.s * g.c } else { 0 },
+                in_place,
+            };
+        }
+    }
+}
+
+pub fn forward(job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
+    let g = &job.g;
+    // A 1x1 convolution of plain pixels is a product of matrices: one long row of pixels.
+    let in_place = g.r * g.s == 1
+        && g.stride == 1
+        && g.up == 0
+        && (g.oh, g.ow) == (g.h, g.w)
+        && job.coefficients.is_none();
+    let pixels = g.n * g.h * g.w;
+    let flat = Geometry { n: 1, h: 1, w: pixels, oh: 1, ow: pixels, ..*g };
+    let g = if in_place { &flat } else { g };
+
+    let plan = Plan::new(g, job.cpu.pool.threads(), in_place);
+    let each = if in_place { 0 } else { plan.patch + plan.unrolled };
+    let mut memory = scratch(cx, job.cpu, each)?;
+    let lanes = Parts::new(memory.data_mut::<f32>()?);
+    let panels = g.k.div_ceil(PANEL);
+    job.cpu.pool.blocks(g.n * plan.down * plan.across * plan.groups, |lane, index| {
+        let (block, group) = (index / plan.groups, index % plan.groups);
+        let (image, block) = (block / (plan.down * plan.across), block % (plan.down * plan.across));
+        let (y, x) = (block / plan.across * plan.rows, block % plan.across * plan.cols);
+        // The last blocks may begin past the end when the extents divide badly.
+        if y >= g.oh || x >= g.ow {
+            return;
+        }
+        // SAFETY: a lane runs one block at a time.
+        let scratch = unsafe { lanes.slice(lane * each..(lane + 1) * each) };
+        job.cpu.isa.dispatch(Block {
+            job,
+            g,
+            plan: &plan,
+            image,
+            at: [y, x],
+            size: [plan.rows.min(g.oh - y), plan.cols.min(g.ow - x)],
+            panels: split(panels, plan.groups, 1, group),
+            scratch,
+        });
+    });
+    Ok(())
+}
+
+struct Block<'a> {
+    job: &'a Job<'a>,
+    g: &'a Geometry,
+    plan: &'a Plan,
+    image: usize,
+    at: [usize; 2],
+    size: [usize; 2],
+    panels: Range<usize>,
+    scratch: &'a mut [f32],
+}
+
+impl Kernel for Block<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let (job, g) = (self.job, self.g);
+        let [rows, cols] = self.size;
+        let mut taps = Taps { r: g.r, s: g.s, c: g.c, row: 0, col: g.c };
+        let (mut base, mut down, mut right);
+        if self.plan.in_place {
+            base = job.x[self.at[1] * g.c..].as_ptr();
+            (down, right) = (0, g.c);
+        } else {
+            let (patch, unrolled) = self.scratch.split_at_mut(self.plan.patch);
+            let area: Patch = job.patch(self.image, self.at, self.size);
+            // SAFETY: `Plan` sized the scratch for the largest block.
+            unsafe { job.stage::<S>(&area, 0, g.c, patch.as_mut_ptr(), g.c) };
+            base = patch.as_ptr();
+            taps.row = area.cols * g.c;
+            (down, right) = (g.stride * taps.row, g.stride * g.c);
+            if !unrolled.is_empty() {
+                let run = g.s * g.c;
+                for y in 0..rows {
+                    for x in 0..cols {
+                        for a in 0..g.r {
+                            let from = &patch[y * down + x * right + a * taps.row..][..run];
+                            unrolled[((y * cols + x) * g.r + a) * run..][..run].copy_from_slice(from);
+                        }
+                    }
+                }
+                base = unrolled.as_ptr();
+                taps = Taps::one(g.r * run);
+                (down, right) = (cols * taps.c, taps.c);
+            }
+        }
+        let panel_floats = g.r * g.s * g.c * PANEL;
+        for index in self.panels {
+            let first = index * PANEL;
+            let width = PANEL.min(g.k - first);
+            let pixel = (self.image * g.oh + self.at[0]) * g.ow + self.at[1];
+            let mut store = Store { job, first, width, cols, pixel, ow: g.ow };
+            let weight = &job.weight[index * panel_floats..][..panel_floats];
+            let at = |row: usize| base.wrapping_add(row / cols * down + row % cols * right);
+            // SAFETY: every output's taps lie inside the patch, or inside x.
+            unsafe { panel::<S>(rows * cols, &taps, at, weight.as_ptr(), &mut store) };
+        }
+    }
+}
+
+/// Adds bias and residual to a panel's sums.
+struct Store<'a> {
+    job: &'a Job<'a>,
+    /// The panel's first output channel, and how many it has.
+    first: usize,
+    width: usize,
+    /// Outputs in a row of the block; the block's first output, counted over all images; outputs in a row.
+    cols: usize,
+    pixel: usize,
+    ow: usize,
+}
+
+impl<S: Simd> Sink<S> for Store<'_> {
+    #[inline(always)]
+    unsafe fn put(&mut self, row: usize, column: usize, v: &[S::V]) {
+        if column >= self.width {
+            return;
+        }
+        let k = self.job.g.k;
+        let channel = self.first + column;
+        let count = (v.len() * S::LANES).min(self.width - column);
+        let at = (self.pixel + row / self.cols * self.ow + row % self.cols) * k + channel;
+        // SAFETY: each output belongs to one block, and a block's panels are its own.
+        let out = unsafe { self.job.out.slice(at..at + count) };
+        let bias = &self.job.bias[channel..channel + count];
+        let residual = self.job.residual.map(|r| &r[at..at + count]);
+        for (i, &v) in v.iter().enumerate() {
+            let first = i * S::LANES;
+            if first >= count {
+                return;
+            }
+            let n = S::LANES.min(count - first);
+            // SAFETY: `first + n <= count`, the length of all three.
+            unsafe {
+                let mut v = S::add(v, S::load_up_to(bias.as_ptr().add(first), n));
+                if let Some(r) = residual {
+                    v = S::add(v, S::load_up_to(r.as_ptr().add(first), n));
+                }
+                S::store_up_to(out.as_mut_ptr().add(first), v, n);
+            }
+        }
+    }
+}

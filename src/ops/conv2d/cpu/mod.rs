@@ -1,0 +1,91 @@
+//! Convolution on the processor. Every variant stages the pixels that a block of outputs needs into scratch
+//! of its thread first: padded with zeros, up-sampled, normalised. So the arithmetic after it knows no borders.
+
+mod direct;
+mod scatter;
+mod stage;
+mod tile;
+mod weights;
+
+pub use tile::PANEL;
+pub use weights::{pack, packed_floats};
+
+use super::pack::packed;
+use super::{Conv2d, Geometry, Variant};
+use crate::backend::cpu::{Cpu, Parts};
+use crate::error::{Error, Result};
+use crate::exec::Cx;
+use crate::tensor::{DType, Desc, Layout, Tensor};
+
+/// What all blocks of a convolution share.
+struct Job<'a> {
+    g: Geometry,
+    cpu: &'a Cpu,
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    /// (n, 2, c): scale and shift.
+    coefficients: Option<&'a [f32]>,
+    silu: bool,
+    residual: Option<&'a [f32]>,
+    out: Parts<'a, f32>,
+}
+
+pub fn forward(
+    op: &Conv2d,
+    g: &Geometry,
+    cx: Cx<'_>,
+    cpu: &Cpu,
+    inputs: &[&Tensor],
+    out: &mut Tensor,
+) -> Result<()> {
+    if g.n * g.oh * g.ow == 0 {
+        return Ok(());
+    }
+    let made;
+    let weight = match inputs[1].desc().layout {
+        Layout::Plain => {
+            made = packed(&op.pack(), cx, inputs[1], cx.workspace)?;
+            &made
+        }
+        Layout::Packed(_) => inputs[1],
+    };
+    let variant =
+        Variant::of(weight.desc()).ok_or_else(|| Error::internal("the weight's packing is unknown"))?;
+    let mut rest = inputs[3..].iter();
+    let mut next = |present: bool| {
+        let input = if present { rest.next() } else { None };
+        input.map(|t| t.data::<f32>()).transpose()
+    };
+    let job = Job {
+        g: *g,
+        cpu,
+        x: inputs[0].data()?,
+        weight: floats(weight, packed_floats(variant, [g.k, g.c, g.r, g.s]))?,
+        bias: inputs[2].data()?,
+        coefficients: next(op.norm.is_some())?,
+        silu: op.norm.is_some_and(|n| n.silu),
+        residual: next(op.residual)?,
+        out: Parts::new(out.data_mut()?),
+    };
+    match variant {
+        Variant::Direct => direct::forward(&job, cx),
+        Variant::Scatter => scatter::forward(&job, cx),
+    }
+}
+
+/// The elements of a packed tensor.
+fn floats(packed: &Tensor, count: Option<usize>) -> Result<&[f32]> {
+    let bytes = packed.storage().as_bytes();
+    let count =
+        count.filter(|n| n * size_of::<f32>() <= bytes.len() && bytes.as_ptr().cast::<f32>().is_aligned());
+    let count =
+        count.ok_or_else(|| Error::invalid(format!("{packed:?}: its memory is not what conv2d packed")))?;
+    // SAFETY: in bounds and aligned; every bit pattern is an f32.
+    Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), count) })
+}
+
+/// Scratch of `each` floats for every thread.
+fn scratch(cx: Cx<'_>, cpu: &Cpu, each: usize) -> Result<Tensor> {
+    cx.workspace.tensor(Desc::plain([cpu.pool.threads(), each], DType::F32))
+}

@@ -1,0 +1,114 @@
+//! Pixels into scratch: padded, up-sampled, normalised.
+
+use super::Job;
+use crate::backend::cpu::simd::{Simd, math};
+
+/// A rectangle of the padded picture: `rows` x `cols` pixels from (y, x), which may be negative or beyond.
+#[derive(Clone, Copy)]
+pub struct Patch {
+    pub image: usize,
+    pub y: isize,
+    pub x: isize,
+    pub rows: usize,
+    pub cols: usize,
+}
+
+impl Job<'_> {
+    /// The rectangle that `rows` x `cols` outputs from (y, x) on are computed from.
+    pub fn patch(&self, image: usize, [y, x]: [usize; 2], [rows, cols]: [usize; 2]) -> Patch {
+        let g = &self.g;
+        Patch {
+            image,
+            // Geometry checked that the padded extents fit.
+            y: (y * g.stride) as isize - g.top as isize,
+            x: (x * g.stride) as isize - g.left as isize,
+            rows: (rows - 1) * g.stride + g.r,
+            cols: (cols - 1) * g.stride + g.s,
+        }
+    }
+
+    /// Writes the channels `first..first + count` of a patch to `to`, `step` floats a pixel.
+    ///
+    /// # Safety
+    /// That of [`Simd`]; `to` must hold `rows * cols * step` floats, `count <= step`, and the channels exist.
+    #[inline(always)]
+    pub unsafe fn stage<S: Simd>(
+        &self,
+        patch: &Patch,
+        first: usize,
+        count: usize,
+        to: *mut f32,
+        step: usize,
+    ) {
+        let g = &self.g;
+        let image = &self.x[patch.image * g.h * g.w * g.c..][..g.h * g.w * g.c];
+        let coefficients = self.coefficients.map(|all| all[patch.image * 2 * g.c..][..2 * g.c].as_ptr());
+        // SAFETY: pixels are read only where they lie inside the picture; the rest is the caller's.
+        unsafe {
+            for row in 0..patch.rows {
+                let to = to.add(row * patch.cols * step);
+                let y = patch.y + row as isize;
+                if y < 0 || y as usize >= g.h << g.up {
+                    zero(to, patch.cols, count, step);
+                    continue;
+                }
+                let from = image.as_ptr().add((y as usize >> g.up) * g.w * g.c + first);
+                for col in 0..patch.cols {
+                    let to = to.add(col * step);
+                    let x = patch.x + col as isize;
+                    if x < 0 || x as usize >= g.w << g.up {
+                        zero(to, 1, count, step);
+                        continue;
+                    }
+                    let from = from.add((x as usize >> g.up) * g.c);
+                    match coefficients {
+                        None => copy::<S>(from, to, count),
+                        Some(p) if self.silu => affine::<S, true>(from, to, count, p.add(first), g.c),
+                        Some(p) => affine::<S, false>(from, to, count, p.add(first), g.c),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn zero(to: *mut f32, pixels: usize, count: usize, step: usize) {
+    for pixel in 0..pixels {
+        // SAFETY: the caller's.
+        unsafe { std::ptr::write_bytes(to.add(pixel * step), 0, count) };
+    }
+}
+
+#[inline(always)]
+unsafe fn copy<S: Simd>(from: *const f32, to: *mut f32, count: usize) {
+    for i in (0..count).step_by(S::LANES) {
+        let n = S::LANES.min(count - i);
+        // SAFETY: the caller's; `i + n <= count`.
+        unsafe { S::store_up_to(to.add(i), S::load_up_to(from.add(i), n), n) };
+    }
+}
+
+/// x * scale + shift, the shift `c` floats after the scale, then SiLU or not.
+#[inline(always)]
+unsafe fn affine<S: Simd, const SILU: bool>(
+    from: *const f32,
+    to: *mut f32,
+    count: usize,
+    coefficients: *const f32,
+    c: usize,
+) {
+    let mut i = 0;
+    // SAFETY: the caller's.
+    unsafe {
+        while i < count {
+            let n = S::LANES.min(count - i);
+            let scale = S::load_up_to(coefficients.add(i), n);
+            let shift = S::load_up_to(coefficients.add(c + i), n);
+            let v = S::fma(S::load_up_to(from.add(i), n), scale, shift);
+            let v = if SILU { math::silu::<S>(v) } else { v };
+            S::store_up_to(to.add(i), v, n);
+            i += n;
+        }
+    }
+}
