@@ -4,4 +4,5 @@
 mod check;
 pub mod conv2d;
 pub mod group_norm;
+pub mod linear;
 pub mod resize_grid;

@@ -19,6 +19,13 @@ impl Shape {
         Some(Shape { extents: all, rank: extents.len() as u8 })
     }
 
+    /// Changes the innermost extent, if there is one.
+    pub fn set_last(&mut self, extent: usize) {
+        if let Some(last) = self.extents[..self.rank as usize].last_mut() {
+            *last = extent;
+        }
+    }
+
     /// Number of elements. For shapes that already passed [`Shape::checked_count`].
     pub fn count(&self) -> usize {
         self.iter().product()

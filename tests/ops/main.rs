@@ -5,4 +5,5 @@ mod table;
 
 mod conv2d;
 mod group_norm;
+mod linear;
 mod resize_grid;

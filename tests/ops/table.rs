@@ -23,6 +23,7 @@ impl Wide {
         let data = match t.dtype() {
             DType::F32 => t.data::<f32>().unwrap().iter().map(|&x| f64::from(x)).collect(),
             DType::BF16 => t.data::<bf16>().unwrap().iter().map(|x| x.to_f64()).collect(),
+            DType::F16 => t.data::<half::f16>().unwrap().iter().map(|x| x.to_f64()).collect(),
             DType::U32 => t.data::<u32>().unwrap().iter().map(|&x| f64::from(x)).collect(),
             DType::I8 => t.data::<i8>().unwrap().iter().map(|&x| f64::from(x)).collect(),
             DType::U8 => t.data::<u8>().unwrap().iter().map(|&x| f64::from(x)).collect(),

@@ -146,6 +146,16 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn sum4(a: [__m256; 4]) -> [f32; 4] {
+        unsafe {
+            let two = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
+            let one = _mm_add_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps::<1>(two));
+            let mut sums = [0.0; 4];
+            _mm_storeu_ps(sums.as_mut_ptr(), one);
+            sums
+        }
+    }
+    #[inline(always)]
     unsafe fn max_lane(a: __m256) -> f32 {
         unsafe {
             let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));

@@ -105,6 +105,21 @@ macro_rules! level {
             #[inline(always)]
             unsafe fn sum(a: __m512) -> f32 { unsafe { _mm512_reduce_add_ps(a) } }
             #[inline(always)]
+            unsafe fn sum4(a: [__m512; 4]) -> [f32; 4] {
+                unsafe {
+                    let pair = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+                    let (ab, cd) = (_mm512_castps_pd(pair(a[0], a[1])), _mm512_castps_pd(pair(a[2], a[3])));
+                    let low = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+                    let four = _mm512_add_ps(low, _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
+                    let top = _mm512_extractf32x8_ps::<1>(four);
+                    let two = _mm256_add_ps(_mm512_castps512_ps256(four), top);
+                    let one = _mm_add_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps::<1>(two));
+                    let mut sums = [0.0; 4];
+                    _mm_storeu_ps(sums.as_mut_ptr(), one);
+                    sums
+                }
+            }
+            #[inline(always)]
             unsafe fn max_lane(a: __m512) -> f32 { unsafe { _mm512_reduce_max_ps(a) } }
             #[inline(always)]
             unsafe fn stream(p: *mut f32, v: __m512) { unsafe { _mm512_stream_ps(p, v) } }

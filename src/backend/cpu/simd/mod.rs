@@ -79,6 +79,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn select_gt(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
     /// Sum of the lanes, in a fixed order.
     unsafe fn sum(a: Self::V) -> f32;
+    /// The sums of the lanes of four vectors, each in the same fixed order (not that of `sum`).
+    unsafe fn sum4(a: [Self::V; 4]) -> [f32; 4];
     /// The largest lane.
     unsafe fn max_lane(a: Self::V) -> f32;
 

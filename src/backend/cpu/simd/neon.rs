@@ -123,6 +123,10 @@ impl Simd for Neon {
         unsafe { vaddvq_f32(a) }
     }
     #[inline(always)]
+    unsafe fn sum4(a: [float32x4_t; 4]) -> [f32; 4] {
+        unsafe { to_array(vpaddq_f32(vpaddq_f32(a[0], a[1]), vpaddq_f32(a[2], a[3]))) }
+    }
+    #[inline(always)]
     unsafe fn max_lane(a: float32x4_t) -> f32 {
         unsafe { vmaxvq_f32(a) }
     }

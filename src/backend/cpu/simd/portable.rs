@@ -124,6 +124,11 @@ impl Simd for Portable {
         ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
     }
     #[inline(always)]
+    unsafe fn sum4(a: [[f32; N]; 4]) -> [f32; 4] {
+        // SAFETY: plain arithmetic.
+        a.map(|v| unsafe { Self::sum(v) })
+    }
+    #[inline(always)]
     unsafe fn max_lane(a: [f32; N]) -> f32 {
         a.into_iter().fold(f32::NEG_INFINITY, f32::max)
     }

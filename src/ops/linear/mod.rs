@@ -1,0 +1,90 @@
+//! A fully connected layer: y = activation(x W^T + bias) + residual, with the weight as checkpoints have it,
+//! one row an output.
+//!
+//! Nothing is packed: a mapped file is multiplied where it lies. Each element of x W^T is summed in one order
+//! that depends on the instruction level alone, so a row of x gives the same bits in any batch, on any number
+//! of threads, and with a 16-bit weight the same as with that weight widened to f32.
+
+mod cpu;
+
+use super::check::{expect, expect_type};
+use crate::backend::Device;
+use crate::error::{Error, Result};
+use crate::exec::{Cost, Cx, Op};
+use crate::tensor::{DType, Desc, Tensor};
+
+/// What is applied to each output before the residual is added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    None,
+    /// max(x, 0).
+    Relu,
+    /// x * sigmoid(x).
+    Silu,
+    /// x * Phi(x) with the error function itself (Hendrycks and Gimpel, 2016), not the tanh approximation.
+    Gelu,
+    /// x * sigmoid(1.702 x), as CLIP has it.
+    QuickGelu,
+}
+
+/// One configured use of the layer.
+///
+/// Inputs: x (..., k) f32; weight (n, k) f32, bf16 or f16; bias (n) f32 if `bias`; residual (..., n) f32 if
+/// `residual`. Output: (..., n) f32.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Linear {
+    /// Applied to x W^T + bias.
+    pub activation: Activation,
+    /// Whether a bias is the third input.
+    pub bias: bool,
+    /// Whether the last input is added to the result.
+    pub residual: bool,
+}
+
+impl Op for Linear {
+    const NAME: &'static str = "linear";
+
+    fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
+        let want = 2 + usize::from(self.bias) + usize::from(self.residual);
+        if all.len() != want {
+            return Err(Error::internal(format!("{} inputs, expected {want}", all.len())));
+        }
+        let (x, weight) = (&all[0], &all[1]);
+        expect_type("x", x, &[DType::F32])?;
+        expect_type("weight", weight, &[DType::F32, DType::BF16, DType::F16])?;
+        let fits = || match (&x.shape[..], &weight.shape[..]) {
+            ([.., k], [n, wide]) if k == wide => Some((*k, *n)),
+            _ => None,
+        };
+        let (k, n) = fits().ok_or_else(|| {
+            Error::invalid(format!("x is {x} and weight {weight}, expected (..., k) and (n, k)"))
+        })?;
+        let mut shape = x.shape;
+        shape.set_last(n);
+        shape.checked_count().ok_or_else(|| Error::invalid(format!("x is {x}: too large to address")))?;
+        if self.bias {
+            expect("bias", &all[2], &[n], DType::F32)?;
+        }
+        if self.residual {
+            expect("residual", &all[want - 1], &shape, DType::F32)?;
+        }
+        debug_assert!(k == weight.shape[1]);
+        Ok([Desc::plain(shape, DType::F32)])
+    }
+
+    fn cost(&self, all: &[Desc]) -> Cost {
+        let (x, weight) = (&all[0], &all[1]);
+        let (n, k) = (weight.shape[0], weight.shape[1]);
+        let rows = x.shape.count().checked_div(k).unwrap_or(0);
+        let moved: usize = all.iter().map(|d| d.shape.count() * d.dtype.size()).sum();
+        Cost { flops: 2.0 * rows as f64 * n as f64 * k as f64, bytes: (moved + 4 * rows * n) as f64 }
+    }
+
+    fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
+        match cx.device {
+            Device::Cpu(cpu) => cpu::forward(self, cx, cpu, all, &mut outputs[0]),
+        }
+    }
+}

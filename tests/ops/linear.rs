@@ -1,0 +1,195 @@
+use crate::table::{Case, Wide, check, device, on, random, refuses, same_bits};
+use fqgan::backend::cpu::Isa;
+use fqgan::exec::Exec;
+use fqgan::ops::linear::{Activation, Linear};
+use fqgan::tensor::{DType, Tensor};
+use half::f16;
+use proptest::prelude::*;
+
+/// erf by its Maclaurin series, and by the continued fraction of erfc where that converges slowly.
+fn erf(x: f64) -> f64 {
+    if x.abs() < 3.0 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..120 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        return sum * 2.0 / std::f64::consts::PI.sqrt();
+    }
+    let a = x.abs();
+    let tail = (1..80).rev().fold(a, |f, n| a + f64::from(n) / 2.0 / f);
+    x.signum() * (1.0 - (-a * a).exp() / (tail * std::f64::consts::PI.sqrt()))
+}
+
+fn activate(activation: Activation, v: f64) -> f64 {
+    match activation {
+        Activation::None => v,
+        Activation::Relu => v.max(0.0),
+        Activation::Silu => v / (1.0 + (-v).exp()),
+        Activation::Gelu => v * 0.5 * (1.0 + erf(v / std::f64::consts::SQRT_2)),
+        Activation::QuickGelu => v / (1.0 + (-1.702 * v).exp()),
+    }
+}
+
+fn oracle(op: Linear, all: &[Wide]) -> Vec<f64> {
+    let [n, k] = all[1].shape[..] else { panic!() };
+    let rows: usize = all[0].shape[..all[0].shape.len() - 1].iter().product();
+    let mut out = Vec::with_capacity(rows * n);
+    for row in 0..rows {
+        for j in 0..n {
+            let products = (0..k).map(|i| all[0].data[row * k + i] * all[1].data[j * k + i]);
+            let bias = if op.bias { all[2].data[j] } else { 0.0 };
+            let residual = if op.residual { all[all.len() - 1].data[row * n + j] } else { 0.0 };
+            out.push(activate(op.activation, products.sum::<f64>() + bias) + residual);
+        }
+    }
+    out
+}
+
+fn inputs(seed: u64, lead: &[usize], k: usize, n: usize, weight: DType, op: Linear) -> Vec<Tensor> {
+    let with = |last: usize| [lead, &[last]].concat();
+    let mut all = vec![random(seed, &with(k), DType::F32)];
+    all.push(match weight {
+        DType::F16 => {
+            let w: Vec<f16> = random(seed + 1, &[n, k], DType::F32)
+                .data::<f32>()
+                .unwrap()
+                .iter()
+                .map(|&v| f16::from_f32(v))
+                .collect();
+            Tensor::from_slice([n, k], &w).unwrap()
+        }
+        other => random(seed + 1, &[n, k], other),
+    });
+    if op.bias {
+        all.push(random(seed + 2, &[n], DType::F32));
+    }
+    if op.residual {
+        all.push(random(seed + 3, &with(n), DType::F32));
+    }
+    all
+}
+
+fn case(seed: u64, lead: &[usize], k: usize, n: usize, weight: DType, op: Linear) -> Case {
+    // Products of either sign: the error of a sum of k of them grows with sqrt(k), the sum itself too.
+    Case::new(op, inputs(seed, lead, k, n, weight, op), 1e-6, move |all| vec![oracle(op, all)])
+}
+
+const ALL: Linear = Linear { activation: Activation::Gelu, bias: true, residual: true };
+
+#[test]
+fn corners() {
+    for weight in [DType::F32, DType::BF16, DType::F16] {
+        for (lead, k, n) in [
+            (&[1][..], 1, 1),
+            (&[1], 16, 4),
+            (&[2, 3], 33, 67),
+            (&[7], 129, 5),
+            (&[97], 40, 130),
+            (&[13], 1500, 9),
+            (&[2], 2816, 70),
+            (&[], 24, 10),
+        ] {
+            check(&case(1, lead, k, n, weight, Linear::default()));
+            check(&case(2, lead, k, n, weight, ALL));
+        }
+        check(&case(3, &[0], 8, 8, weight, ALL));
+        check(&case(4, &[3], 8, 0, weight, ALL));
+        check(&case(5, &[3], 0, 8, weight, ALL));
+    }
+}
+
+#[test]
+fn activations() {
+    let op = |activation| Linear { activation, ..Linear::default() };
+    let x: Vec<f32> = (-4000..4000).map(|i| i as f32 / 400.0).collect();
+    let x = Tensor::from_slice([x.len(), 1], &x).unwrap();
+    let w = Tensor::from_slice([1, 1], &[1.0f32]).unwrap();
+    for activation in [Activation::Relu, Activation::Silu, Activation::Gelu, Activation::QuickGelu] {
+        let inputs = vec![x.clone(), w.clone()];
+        let name = format!("{activation:?}");
+        check(&Case::new(op(activation), inputs.clone(), 1.5e-7, move |all| {
+            vec![oracle(op(activation), all)]
+        }));
+        // Each value by itself, so that small ones count.
+        for isa in Isa::available() {
+            let [y] = on(&device(isa, 1), |e| e.apply(op(activation), &[&inputs[0], &inputs[1]])).unwrap();
+            for (&x, &y) in inputs[0].data::<f32>().unwrap().iter().zip(y.data::<f32>().unwrap()) {
+                let want = activate(activation, f64::from(x));
+                let error = (f64::from(y) - want).abs() / f64::from(x.abs().max(1.0));
+                assert!(error < 2e-7, "{name} on {} of {x}: {y}, not {want}", isa.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn infinite_and_not_a_number() {
+    let x = Tensor::from_slice([4, 1], &[f32::NAN, f32::INFINITY, 1e30, -1e30]).unwrap();
+    let w = Tensor::from_slice([1, 1], &[1.0f32]).unwrap();
+    for activation in [Activation::None, Activation::Relu, Activation::Gelu] {
+        let op = Linear { activation, ..Linear::default() };
+        for isa in Isa::available() {
+            let [y] = on(&device(isa, 1), |e| e.apply(op, &[&x, &w])).unwrap();
+            let y = y.data::<f32>().unwrap();
+            assert!(y[0].is_nan() && y[1] == f32::INFINITY && y[2] == 1e30, "{activation:?}: {y:?}");
+            assert!(if activation == Activation::None { y[3] == -1e30 } else { y[3].abs() < 1e-7 }, "{y:?}");
+        }
+    }
+}
+
+/// A row gives the same bits alone and in any company, and in any place of it.
+#[test]
+fn any_batch() {
+    for (k, n) in [(100, 70), (1024, 68), (2816, 20)] {
+        let all = inputs(9, &[131], k, n, DType::F32, ALL);
+        for isa in Isa::available() {
+            let device = device(isa, 2);
+            let [whole] = on(&device, |e| e.apply(ALL, &all.iter().collect::<Vec<_>>())).unwrap();
+            for (first, rows) in [(0, 1), (5, 1), (5, 2), (6, 3), (7, 4), (3, 5), (9, 6), (1, 16), (64, 67)] {
+                let cut = |t: &Tensor, width: usize| {
+                    let data = &t.data::<f32>().unwrap()[first * width..(first + rows) * width];
+                    Tensor::from_slice([rows, width], data).unwrap()
+                };
+                let (x, residual) = (cut(&all[0], k), cut(&all[3], n));
+                let [part] = on(&device, |e| e.apply(ALL, &[&x, &all[1], &all[2], &residual])).unwrap();
+                assert!(same_bits(&part, &cut(&whole, n)), "rows {first}..+{rows} on {}", isa.name());
+            }
+        }
+    }
+}
+
+/// A bf16 weight gives the bits of its f32 copy.
+#[test]
+fn widened_weight() {
+    let op = Linear::default();
+    let all = inputs(9, &[5], 200, 33, DType::BF16, op);
+    let wide = all[1].to_f32().unwrap();
+    for isa in Isa::available() {
+        let run = |w: &Tensor| on(&device(isa, 1), |e| e.apply(op, &[&all[0], w])).unwrap();
+        assert!(same_bits(&run(&all[1])[0], &run(&wide)[0]), "on {}", isa.name());
+    }
+}
+
+#[test]
+fn refusals() {
+    let (x, w) = (random(1, &[2, 6], DType::F32), random(2, &[3, 6], DType::F32));
+    let op = Linear::default();
+    refuses(op, &[&x, &random(2, &[3, 5], DType::F32)], "x is f32 [2, 6] and weight f32 [3, 5]");
+    refuses(op, &[&x, &random(2, &[6], DType::F32)], "expected (..., k) and (n, k)");
+    refuses(op, &[&random(1, &[2, 6], DType::BF16), &w], "x is bf16 [2, 6], expected plain f32");
+    refuses(Linear { bias: true, ..op }, &[&x, &w, &random(3, &[4], DType::F32)], "bias is f32 [4]");
+    refuses(Linear { residual: true, ..op }, &[&x, &w, &x], "residual is f32 [2, 6], expected f32 [2, 3]");
+    refuses(op, &[&x, &w, &x], "3 inputs, expected 2");
+    refuses(op, &[&x, &Tensor::from_slice([3, 6], &[0i8; 18]).unwrap()], "expected plain f32 or bf16 or f16");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_shape(seed in 0u64..1000, rows in 1usize..60, k in 1usize..700, n in 1usize..90, bias: bool,
+                 residual: bool, half: bool) {
+        let weight = if half { DType::BF16 } else { DType::F32 };
+        check(&case(seed, &[rows], k, n, weight, Linear { activation: Activation::None, bias, residual }));
+    }
+}
