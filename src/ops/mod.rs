@@ -1,8 +1,13 @@
 //! The operations, a folder each: shapes, cost and forward in `mod.rs`, device code beside it. Nothing above
 //! this floor names a device. `docs/adding-an-op.md` walks through the smallest one.
 
+pub mod add;
 mod check;
+pub mod code_embedding;
 pub mod conv2d;
 pub mod group_norm;
+pub mod layer_norm;
 pub mod linear;
+pub mod nearest_code;
 pub mod resize_grid;
+mod unit;

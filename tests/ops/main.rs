@@ -3,7 +3,11 @@
 
 mod table;
 
+mod add;
+mod code_embedding;
 mod conv2d;
 mod group_norm;
+mod layer_norm;
 mod linear;
+mod nearest_code;
 mod resize_grid;

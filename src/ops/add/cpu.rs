@@ -1,0 +1,65 @@
+use crate::backend::cpu::simd::{Kernel, Simd};
+use crate::backend::cpu::{Cpu, Parts};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// Elements a block: three times 32 KB, and the cut does not depend on the threads.
+const BLOCK: usize = 8192;
+/// A shorter b is repeated up to about this length first, so that vectors do not end at every few elements.
+const SHORT: usize = 256;
+
+pub(super) fn add(cpu: &Cpu, a: &Tensor, b: &Tensor, out: &mut Tensor) -> Result<()> {
+    let (a, mut b) = (a.data::<f32>()?, b.data::<f32>()?);
+    if a.is_empty() {
+        return Ok(());
+    }
+    let mut repeated = [0.0; SHORT];
+    // b is not empty: its extents are among a's.
+    if b.len() < SHORT {
+        let whole = SHORT / b.len() * b.len();
+        repeated[..whole].chunks_exact_mut(b.len()).for_each(|chunk| chunk.copy_from_slice(b));
+        b = &repeated[..whole];
+    }
+    let parts = Parts::new(out.data_mut::<f32>()?);
+    cpu.pool.blocks(a.len().div_ceil(BLOCK), |_, block| {
+        let range = block * BLOCK..a.len().min((block + 1) * BLOCK);
+        // SAFETY: one part a block.
+        let out = unsafe { parts.slice(range.clone()) };
+        cpu.isa.dispatch(Sum { a: &a[range], b, phase: block * BLOCK % b.len(), out });
+    });
+    Ok(())
+}
+
+/// a + b, where b begins at `phase` and repeats.
+struct Sum<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    phase: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Sum<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let (mut at, mut phase) = (0, self.phase);
+        while at < self.a.len() {
+            let run = (self.b.len() - phase).min(self.a.len() - at);
+            for first in (0..run).step_by(S::LANES) {
+                let n = S::LANES.min(run - first);
+                // SAFETY: `first + n <= run`, and `run` elements are left in all three slices.
+                unsafe {
+                    let (a, b) = (self.a.as_ptr().add(at + first), self.b.as_ptr().add(phase + first));
+                    let out = self.out.as_mut_ptr().add(at + first);
+                    if n == S::LANES {
+                        S::store(out, S::add(S::load(a), S::load(b)));
+                    } else {
+                        S::store_n(out, S::add(S::load_n(a, n), S::load_n(b, n)), n);
+                    }
+                }
+            }
+            at += run;
+            phase = 0;
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! a + b, where b may lack leading axes of a and is then added to each of their positions: a residual, or a
+//! table of positions (t, c) on tokens (n, t, c).
+
+mod cpu;
+
+use super::check::{expect_type, inputs};
+use crate::backend::Device;
+use crate::error::{Error, Result};
+use crate::exec::{Cost, Cx, Op};
+use crate::tensor::{DType, Desc, Tensor};
+
+/// The elementwise sum.
+///
+/// Inputs: a f32 of any shape; b f32, whose shape is a suffix of a's. Output: as a.
+#[derive(Clone, Copy, Debug)]
+pub struct Add;
+
+impl Op for Add {
+    const NAME: &'static str = "add";
+
+    fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
+        let [a, b] = inputs::<2>(all)?;
+        expect_type("a", &a, &[DType::F32])?;
+        expect_type("b", &b, &[DType::F32])?;
+        if !a.shape.ends_with(&b.shape) {
+            return Err(Error::invalid(format!(
+                "b has shape {}, expected {} or what is left of it without leading axes",
+                b.shape, a.shape
+            )));
+        }
+        Ok([a])
+    }
+
+    fn cost(&self, all: &[Desc]) -> Cost {
+        let (a, b) = (all[0].shape.count(), all[1].shape.count());
+        Cost { flops: a as f64, bytes: 4.0 * (2 * a + b) as f64 }
+    }
+
+    fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
+        match cx.device {
+            Device::Cpu(cpu) => cpu::add(cpu, all[0], all[1], &mut outputs[0]),
+        }
+    }
+}

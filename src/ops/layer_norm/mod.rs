@@ -1,0 +1,46 @@
+//! Layer normalisation over the last axis: y = (x - mean) / sqrt(variance + eps) * weight + bias, the variance
+//! being the mean square of x - mean (Ba, Kiros, Hinton 2016).
+
+mod cpu;
+
+use super::check::{expect, expect_type, inputs};
+use crate::backend::Device;
+use crate::error::{Error, Result};
+use crate::exec::{Cost, Cx, Op};
+use crate::tensor::{DType, Desc, Tensor};
+
+/// Each row normalised by itself, then scaled and shifted per channel.
+///
+/// Inputs: x (..., c), weight (c), bias (c), all f32. Output: as x.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerNorm {
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+impl Op for LayerNorm {
+    const NAME: &'static str = "layer_norm";
+
+    fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
+        let [x, weight, bias] = inputs::<3>(all)?;
+        expect_type("x", &x, &[DType::F32])?;
+        let c = *x.shape.last().ok_or_else(|| Error::invalid("x has no axis to take a mean along"))?;
+        if c == 0 {
+            return Err(Error::invalid(format!("x is {x}: nothing to take a mean of")));
+        }
+        expect("weight", &weight, &[c], DType::F32)?;
+        expect("bias", &bias, &[c], DType::F32)?;
+        Ok([x])
+    }
+
+    fn cost(&self, all: &[Desc]) -> Cost {
+        let count = all[0].shape.count() as f64;
+        Cost { flops: 7.0 * count, bytes: 8.0 * count }
+    }
+
+    fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
+        match cx.device {
+            Device::Cpu(cpu) => cpu::layer_norm(self, cpu, all, &mut outputs[0]),
+        }
+    }
+}
