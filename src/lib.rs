@@ -1,12 +1,12 @@
 //! FQGAN image tokens: an image becomes a small grid of discrete codes and back, with no ML framework inside.
 
 pub mod backend;
+pub mod capi;
 pub mod codes;
 pub mod error;
 pub mod exec;
 mod files;
 pub mod image;
-pub mod nn;
 pub mod ops;
 pub mod rng;
 pub mod tensor;

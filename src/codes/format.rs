@@ -87,33 +87,45 @@ pub fn unpack_info(bytes: &[u8]) -> Result<Info> {
 ///
 /// # Errors
 /// Those of [`unpack_info`]; `Format` when a code is not in the codebook; `InvalidArgument` when `codes` is
-/// too short. `codes` may have been written to by then.
+/// too short. Nothing is written then.
 pub fn unpack_into(bytes: &[u8], codes: &mut [u32]) -> Result<Info> {
     let info = unpack_info(bytes)?;
     let (len, have) = (info.len()?, codes.len());
     let codes = codes.get_mut(..len).ok_or_else(|| {
         Error::invalid(format!("the file holds {len} codes, the buffer has room for {have}"))
     })?;
-    let bits = info.code_bits();
+    let packed = &bytes[HEADER..bytes.len() - 4];
+    let mut wrong = None;
+    let rest = for_each(packed, info.code_bits(), len, |at, code| {
+        if code as usize >= info.codebook_size {
+            wrong = wrong.or(Some((at, code)));
+        }
+    });
+    if let Some((at, code)) = wrong {
+        return Err(Error::format(format!("code file: {}", info.not_in_codebook(at, code))));
+    }
+    if rest != 0 {
+        return Err(Error::format("code file: the bits after the last code are not zero"));
+    }
+    for_each(packed, info.code_bits(), len, |at, code| codes[at] = code);
+    Ok(info)
+}
+
+/// Visits `len` codes of `bits` bits each, least bit first; returns the bits that are left of the last byte.
+fn for_each(packed: &[u8], bits: u32, len: usize, mut visit: impl FnMut(usize, u32)) -> u64 {
     let mask = (1u64 << bits) - 1;
-    let mut packed = bytes[HEADER..bytes.len() - 4].iter();
+    let mut packed = packed.iter();
     let (mut held, mut window) = (0, 0u64);
-    for code in codes.iter_mut() {
+    for at in 0..len {
         while held < bits {
             window |= u64::from(packed.next().copied().unwrap_or(0)) << held;
             held += 8;
         }
-        *code = (window & mask) as u32;
+        visit(at, (window & mask) as u32);
         window >>= bits;
         held -= bits;
     }
-    if window != 0 {
-        return Err(Error::format("code file: the bits after the last code are not zero"));
-    }
-    match info.check(codes) {
-        Ok(()) => Ok(info),
-        Err(e) => Err(Error::format(format!("code file: {e}"))),
-    }
+    window
 }
 
 /// Bytes that a file with this header should have.

@@ -92,20 +92,19 @@ impl Info {
         }
         match data.iter().position(|&code| code as usize >= self.codebook_size) {
             None => Ok(()),
-            Some(at) => Err(Error::invalid(format!(
-                "code {} at {} is not in the codebook of {}",
-                data[at],
-                self.place(at),
-                self.codebook_size
-            ))),
+            Some(at) => Err(Error::invalid(self.not_in_codebook(at, data[at]))),
         }
     }
 
-    /// `image 0, sub-codebook 1, row 2, column 3` of an index into the codes.
-    fn place(&self, at: usize) -> String {
+    fn not_in_codebook(&self, at: usize, code: u32) -> String {
         let (rows, column) = (at / self.width, at % self.width);
         let (books, row) = (rows / self.height, rows % self.height);
-        format!("image {}, sub-codebook {}, row {row}, column {column}", books / self.k, books % self.k)
+        format!(
+            "code {code} at image {}, sub-codebook {}, row {row}, column {column} is not in the codebook of {}",
+            books / self.k,
+            books % self.k,
+            self.codebook_size
+        )
     }
 }
 

@@ -4,7 +4,6 @@
 mod table;
 
 mod add;
-mod attention;
 mod code_embedding;
 mod conv2d;
 mod group_norm;

@@ -1,0 +1,210 @@
+/*
+ * libfqgan: an image becomes a small grid of discrete codes, and back.
+ *
+ * Made by cbindgen from src/capi; scripts/header.sh renews it.
+ *
+ * Rules of all functions:
+ * - Handles (fqgan_runtime, fqgan_tokenizer, fqgan_generator) are made by _create and _open, which set the
+ *   variable to NULL on failure, and freed by _destroy and _close, which accept NULL. A model keeps what it
+ *   needs of its runtime alive.
+ * - What can fail returns an fqgan_status and takes, last, an fqgan_error that is the caller's and may be NULL.
+ *   Outputs are written on success only, unless it says otherwise.
+ * - Structs of options and info begin with struct_size: clear the struct and set it to sizeof, or call _init.
+ *   No more than that many bytes are read or written, and a field that is zero, or past the end, has its
+ *   default: so a host and a library of different age work together.
+ * - Buffers are the caller's; their capacity counts elements and is never written past. Outputs must not
+ *   overlap inputs.
+ * - All functions may be called from any thread. Calls on one model at the same time are safe, and give what
+ *   they would give one after another. Only _destroy and _close need that no call on the handle is under way.
+ * - Nothing ends the process, prints, or throws. A bug is FQGAN_ERROR_INTERNAL, and the model stays usable.
+ * - Text and paths are UTF-8.
+ */
+#ifndef FQGAN_H
+#define FQGAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// ---- Version ----
+
+// The version of this interface. A library of version n has everything of versions 1 to n.
+#define FQGAN_ABI_VERSION 1
+
+// The version of the interface that the library was built with: compare it with FQGAN_ABI_VERSION, which is
+// that of this header.
+uint32_t fqgan_abi_version(void);
+
+// The version of the library, as "0.1.0". The string lives as long as the library is loaded.
+const char *fqgan_version(void);
+
+// ---- Errors ----
+
+// All went well.
+#define FQGAN_OK 0
+
+// An argument cannot be: NULL, a wrong size, an unknown enum value, too small a capacity.
+#define FQGAN_ERROR_INVALID_ARGUMENT 1
+
+// The operating system refused to read or write.
+#define FQGAN_ERROR_IO 2
+
+// A file is not what it should be.
+#define FQGAN_ERROR_FORMAT 3
+
+// Valid, but not something that this build, device or type can do.
+#define FQGAN_ERROR_UNSUPPORTED 4
+
+// Memory, or the memory limit that was set, does not suffice.
+#define FQGAN_ERROR_OUT_OF_MEMORY 5
+
+// No driver, no such GPU, or a launch failed.
+#define FQGAN_ERROR_DEVICE 6
+
+// The progress function asked to stop.
+#define FQGAN_ERROR_CANCELLED 7
+
+// A bug of the library. The runtime and its models stay usable.
+#define FQGAN_ERROR_INTERNAL 8
+
+// The bytes of fqgan_error's message, the closing NUL included.
+#define FQGAN_MESSAGE_SIZE 504
+
+// How a call went: one of the constants below.
+typedef int32_t fqgan_status;
+
+// What went wrong. It is the caller's; set struct_size (or call fqgan_error_init once) and pass it to any
+// number of calls. Each sets status and message, on success to FQGAN_OK and "".
+typedef struct fqgan_error {
+  // sizeof(fqgan_error).
+  uint32_t struct_size;
+  // The status that the call returned.
+  fqgan_status status;
+  // UTF-8: what was wrong, where, and what was expected.
+  char message[504];
+} fqgan_error;
+
+// Clears the struct and sets its struct_size.
+void fqgan_error_init(fqgan_error *error);
+
+// The name of a status, as "FQGAN_ERROR_IO"; of an unknown one "FQGAN_ERROR_UNKNOWN". Never NULL.
+const char *fqgan_status_name(fqgan_status status);
+
+// ---- Log ----
+
+// A call failed; the message is the one of its fqgan_error.
+#define FQGAN_LOG_ERROR 1
+
+// Something the host should know: it works, but not as it could.
+#define FQGAN_LOG_WARNING 2
+
+// What was opened, and how it will run.
+#define FQGAN_LOG_INFO 3
+
+// For those who debug the library.
+#define FQGAN_LOG_DEBUG 4
+
+// Takes a line of the log, without a line break. It may come from any thread, several at a time, and must not
+// call fqgan_set_log; messages of calls that it makes itself are dropped.
+typedef void (*fqgan_log_fn)(void *user, int32_t level, const char *utf8);
+
+// Sets the function that takes the log of the whole process; NULL, the default, is silence. When this returns,
+// the function that was set before is not running and is not called again.
+void fqgan_set_log(fqgan_log_fn function, void *user);
+
+// ---- Runtime ----
+
+// The best device there is.
+#define FQGAN_DEVICE_AUTO 0
+
+// The processor.
+#define FQGAN_DEVICE_CPU 1
+
+// A GPU of NVIDIA's.
+#define FQGAN_DEVICE_CUDA 2
+
+// A device and the threads that feed it. Any number of models share one, from any thread.
+typedef struct fqgan_runtime fqgan_runtime;
+
+// The host's job system: runs job(context, index) for each index of 0 .. jobs - 1, each once, on any threads
+// and in any order, and returns when all are done. It may be called from several threads at a time. A job
+// never starts others, never blocks on another job and never throws; nor may this function throw.
+typedef void (*fqgan_parallel_fn)(void *user, size_t jobs, void (*job)(void *context, size_t index), void *context);
+
+// How to run. A field that is zero is at its default.
+typedef struct fqgan_runtime_options {
+  // sizeof(fqgan_runtime_options).
+  uint32_t struct_size;
+  // FQGAN_DEVICE_AUTO, _CPU or _CUDA.
+  int32_t device;
+  // Which of several GPUs; 0 for the processor.
+  uint32_t device_index;
+  // Threads to use, the calling one included, up to 1024; 0: one per physical core. With a parallel
+  // function, how many jobs it should be given at a time.
+  uint32_t threads;
+  // The host's job system; NULL: threads of the library's own.
+  fqgan_parallel_fn parallel;
+  // Passed to parallel.
+  void *parallel_user;
+} fqgan_runtime_options;
+
+// Sets all fields to their defaults, struct_size included.
+void fqgan_runtime_options_init(fqgan_runtime_options *options);
+
+// Makes a runtime. options may be NULL: all defaults. Fails with FQGAN_ERROR_DEVICE when there is no such
+// device, or the library was built without it.
+fqgan_status fqgan_runtime_create(const fqgan_runtime_options *options,
+                                  fqgan_runtime **runtime,
+                                  fqgan_error *error);
+
+// Gives a runtime back; NULL is accepted. Models that were opened with it go on working.
+void fqgan_runtime_destroy(fqgan_runtime *runtime);
+
+// ---- Codes ----
+
+// The sizes of a set of codes, laid out (count, codebooks, grid_height, grid_width).
+typedef struct fqgan_codes_info {
+  // sizeof(fqgan_codes_info).
+  uint32_t struct_size;
+  // Images.
+  uint32_t count;
+  // Sub-codebooks: (vis, sem) or (vis, sem_mid, sem_high).
+  uint32_t codebooks;
+  // Codes of a sub-codebook; each code is less.
+  uint32_t codebook_size;
+  // Columns.
+  uint32_t grid_width;
+  // Rows.
+  uint32_t grid_height;
+} fqgan_codes_info;
+
+// Writes codes as the bytes of a .fqc file: bit-packed, with their sizes and a checksum. *length is set to
+// the bytes that the file has. bytes may be NULL, to learn *length alone; codes is not read then.
+fqgan_status fqgan_codes_pack(const uint32_t *codes,
+                              size_t count,
+                              uint32_t codebooks,
+                              uint32_t codebook_size,
+                              uint32_t grid_width,
+                              uint32_t grid_height,
+                              void *bytes,
+                              size_t capacity,
+                              size_t *length,
+                              fqgan_error *error);
+
+// Reads the bytes of a .fqc file: its sizes to info, its codes to codes. Either may be NULL, not both; with
+// codes NULL, info says how many there are. Bytes that are damaged, or cut short, are FQGAN_ERROR_FORMAT.
+fqgan_status fqgan_codes_unpack(const void *bytes,
+                                size_t length,
+                                fqgan_codes_info *info,
+                                uint32_t *codes,
+                                size_t capacity,
+                                fqgan_error *error);
+
+#ifdef __cplusplus
+} // extern "C"
+#endif
+
+#endif // FQGAN_H

@@ -1,0 +1,31 @@
+//! The C ABI, version 1: what `include/fqgan.h` declares. One file an object; the names, layouts and rules are
+//! a contract with programs that are already built, so nothing here is renamed.
+//!
+//! Types carry their C names, and the comments on exported items are the header's, so they speak to a C
+//! reader. Every function that can fail runs in [`guard::call`], which turns errors and panics into a status;
+//! every pointer goes through [`pointers`], every sized struct through [`versioned`].
+//!
+//! # Safety
+//! The contract of all exported functions: a pointer that is not NULL points to what its type says, for as
+//! many elements as the count or capacity beside it says, for the time of the call; a handle came from its
+//! `_create` or `_open` and was not given back; outputs do not overlap inputs.
+#![allow(non_camel_case_types, clippy::missing_safety_doc)]
+
+mod codes;
+mod error;
+mod guard;
+mod log;
+mod parallel;
+#[allow(dead_code, reason = "models use the rest")]
+mod pointers;
+mod runtime;
+mod version;
+mod versioned;
+
+pub use codes::*;
+pub use error::*;
+pub use log::{
+    FQGAN_LOG_DEBUG, FQGAN_LOG_ERROR, FQGAN_LOG_INFO, FQGAN_LOG_WARNING, fqgan_log_fn, fqgan_set_log,
+};
+pub use runtime::*;
+pub use version::*;

@@ -1,0 +1,8 @@
+//! The C interface, as Rust and C programs see it.
+
+mod abi;
+mod codes;
+mod header;
+mod programs;
+mod runtime;
+mod support;
