@@ -7,6 +7,7 @@ pub mod error;
 pub mod exec;
 mod files;
 pub mod image;
+pub mod nn;
 pub mod ops;
 pub mod rng;
 pub mod tensor;

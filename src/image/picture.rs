@@ -77,6 +77,14 @@ impl Picture {
         &self.pixels[y * self.width * 3..][..self.width * 3]
     }
 
+    /// A row's bytes, to write.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn row_mut(&mut self, y: usize) -> &mut [u8] {
+        &mut self.pixels[y * self.width * 3..][..self.width * 3]
+    }
+
     /// A view to encode from.
     pub fn view(&self) -> View<'_> {
         // The sizes were checked when the picture was made.

@@ -2,6 +2,7 @@
 //! this floor names a device. `docs/adding-an-op.md` walks through the smallest one.
 
 pub mod add;
+pub mod attention;
 mod check;
 pub mod code_embedding;
 pub mod conv2d;

@@ -3,6 +3,7 @@
 //! Files come from strangers. Each format has one file that holds its trust boundary (`header.rs` for
 //! safetensors): what leaves it names bytes that exist, and a hostile file gets an error.
 
+pub mod formula;
 mod header;
 mod listing;
 mod save;

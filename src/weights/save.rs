@@ -1,10 +1,10 @@
 use super::listing::safetensors_name;
 use crate::error::{Context, Error, Result};
+use crate::files;
 use crate::tensor::{Desc, Layout, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Strings in a file's header (`__metadata__`).
 pub type Metadata = BTreeMap<String, String>;
@@ -35,33 +35,7 @@ pub fn save_with(
     make: impl FnMut(usize) -> Result<Tensor>,
 ) -> Result<()> {
     let path = path.as_ref();
-    let name = path.file_name().ok_or_else(|| Error::invalid(format!("{}: no file name", path.display())))?;
-    let mut beside = std::ffi::OsString::from(".");
-    beside.push(name);
-    beside.push(format!(".{}.part", std::process::id()));
-    let beside = Beside(path.with_file_name(beside));
-    let io = |e: std::io::Error| Error::io(format_args!("writing {}", path.display()), &e);
-    let mut file = File::create(&beside.0).map_err(io)?;
-    write_with(&mut file, descs, metadata, make).context(|| path.display())?;
-    file.sync_all().map_err(io)?;
-    drop(file);
-    fs::rename(&beside.0, path).map_err(io)?;
-    // The rename itself reaches the disk with its directory. Where directories cannot be opened or synced
-    // the file is still whole, only its name may be lost with the power.
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
-}
-
-/// Removes the unfinished file when writing fails.
-struct Beside(PathBuf);
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0); // Gone already after the rename.
-    }
+    files::replace(path, |file| write_with(file, descs, metadata, make).context(|| path.display()))
 }
 
 /// Writes the bytes of a safetensors file.

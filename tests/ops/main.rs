@@ -4,6 +4,7 @@
 mod table;
 
 mod add;
+mod attention;
 mod code_embedding;
 mod conv2d;
 mod group_norm;

@@ -1,3 +1,8 @@
 //! Weight files: reading, writing, inferring, and what hostile files may not do.
 
+#[path = "../common/mod.rs"]
+mod common;
+
+mod formula;
+mod params;
 mod safetensors;

@@ -24,6 +24,28 @@ pub unsafe fn exp<S: Simd>(x: S::V) -> S::V {
     }
 }
 
+/// 2^x for x <= 0, within an ulp and a half; exactly 0 below -126, where the result would lose digits. NaN
+/// stays. By a degree-6 minimax polynomial on [-1/2, 1/2].
+///
+/// # Safety
+/// That of [`Simd`].
+#[inline(always)]
+pub unsafe fn exp2_nonpositive<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: the caller's.
+    unsafe {
+        let least = S::splat(-126.0);
+        // `max` yields its second operand for NaN.
+        let held = S::max(least, x);
+        let n = S::round(held);
+        let r = S::sub(held, n);
+        let mut p = S::splat(1.559_467_8e-4);
+        for c in [1.340_664_3e-3, 9.617_693e-3, 5.550_310_4e-2, 2.402_265_2e-1, 6.931_472_4e-1, 1.0] {
+            p = S::fma(p, r, S::splat(c));
+        }
+        S::select_gt(least, x, S::splat(0.0), S::mul(p, S::pow2(n)))
+    }
+}
+
 /// The logistic function 1 / (1 + e^-x).
 ///
 /// # Safety
