@@ -5,12 +5,14 @@ pub mod capi;
 pub mod codes;
 pub mod error;
 pub mod exec;
+pub mod far;
 mod files;
 pub mod image;
 pub mod nn;
 pub mod ops;
 pub mod rng;
 pub mod tensor;
+pub mod tokenizer;
 pub mod weights;
 
 pub use error::{Error, Result, Status};

@@ -5,11 +5,14 @@
 
 pub mod formula;
 mod header;
+pub(crate) mod infer;
 mod listing;
+mod manifest;
 mod save;
 mod source;
 mod store;
 
 pub use listing::{FileType, Info, Listing};
+pub use manifest::{Comparison, Manifest};
 pub use save::{Metadata, save, save_with, write_with};
 pub use source::{Map, Source};

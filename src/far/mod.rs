@@ -1,0 +1,5 @@
+//! Class-conditional generation of codes.
+
+pub mod config;
+
+pub use config::Config;

@@ -1,0 +1,5 @@
+//! Photographs to codes and back.
+
+pub mod config;
+
+pub use config::Config;
