@@ -1,7 +1,8 @@
 use super::cpu::{Arena, Cpu};
 use crate::error::Result;
 use crate::tensor::{Allocate, Desc, Storage, Tensor};
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A place where operations run. Cheap to clone; clones are the same device.
 #[derive(Clone)]
@@ -51,5 +52,52 @@ impl Workspace {
 impl Allocate for Workspace {
     fn allocate(&self, bytes: usize) -> Result<Storage> {
         self.arena.allocate(bytes)
+    }
+}
+
+/// A model's workspaces: one for each call in flight, kept for the next.
+pub struct Workspaces {
+    device: Device,
+    limit: Option<usize>,
+    idle: Mutex<Vec<Workspace>>,
+}
+
+impl Workspaces {
+    /// Workspaces on `device` of at most `limit` bytes each.
+    pub fn new(device: Device, limit: Option<usize>) -> Workspaces {
+        Workspaces { device, limit, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// A workspace for one call.
+    pub fn take(&self) -> Lease<'_> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Lease { owner: self, workspace: Some(idle.unwrap_or_else(|| self.device.workspace(self.limit))) }
+    }
+
+    /// Bytes held by idle workspaces.
+    pub fn bytes(&self) -> usize {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Workspace::bytes).sum()
+    }
+}
+
+/// A workspace on loan for the length of a call.
+pub struct Lease<'a> {
+    owner: &'a Workspaces,
+    workspace: Option<Workspace>,
+}
+
+impl Deref for Lease<'_> {
+    type Target = Workspace;
+    fn deref(&self) -> &Workspace {
+        // Filled in `take`, emptied in `drop` only.
+        self.workspace.as_ref().unwrap_or_else(|| unreachable!())
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        if let Some(workspace) = self.workspace.take() {
+            self.owner.idle.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
+        }
     }
 }

@@ -3,4 +3,4 @@
 pub mod cpu;
 mod device;
 
-pub use device::{Device, Workspace};
+pub use device::{Device, Lease, Workspace, Workspaces};

@@ -1,6 +1,60 @@
 use crate::error::{Error, Result};
 use crate::exec::Param;
 use crate::weights::{Info, Source};
+use std::fmt::Display;
+
+/// The type of the arithmetic's operands. Sums, norms and softmax are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As the authors' checkpoints are: exact.
+    #[default]
+    F32,
+    /// Operands of convolutions and products rounded to bf16.
+    Bf16,
+    /// Weights in bytes with a scale (generator only).
+    Int8,
+}
+
+/// How a model's layers compute.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Numerics {
+    /// Type of the operands.
+    pub precision: Precision,
+    /// Keep convolutions in their compact form: Winograd's transformed weights are four times as large.
+    pub compact: bool,
+}
+
+/// A place among a file's names, from which layers take their weights.
+pub struct Params<'a> {
+    source: &'a Source,
+    prefix: String,
+    /// How the layers made from here compute.
+    pub numerics: Numerics,
+}
+
+impl<'a> Params<'a> {
+    /// The top of a file.
+    pub fn new(source: &'a Source, numerics: Numerics) -> Params<'a> {
+        Params { source, prefix: String::new(), numerics }
+    }
+
+    /// `prefix.name`.
+    pub fn scope(&self, name: impl Display) -> Params<'a> {
+        Params { source: self.source, prefix: self.path(&name), numerics: self.numerics }
+    }
+
+    /// The weight `prefix.name`.
+    ///
+    /// # Errors
+    /// `Format` when it is missing, has another shape, or is no float.
+    pub fn get(&self, name: impl Display, shape: &[usize]) -> Result<Param> {
+        param(self.source, &self.path(&name), shape)
+    }
+
+    fn path(&self, name: &impl Display) -> String {
+        if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
+    }
+}
 
 /// The weight of that name, which must have this shape and be f32, f16 or bf16.
 ///

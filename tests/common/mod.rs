@@ -46,9 +46,14 @@ impl Manifest {
     }
 }
 
+/// A file beside the golden cases.
+pub fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
 /// The folder of all manifests.
 pub fn manifests() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/manifests")
+    golden("manifests")
 }
 
 /// A safetensors file of a manifest's formula weights, f32, all tensors. Made once and kept with the build;

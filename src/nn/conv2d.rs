@@ -1,0 +1,94 @@
+use super::{Params, present};
+use crate::error::Result;
+use crate::exec::{Exec, Param};
+use crate::ops::conv2d::{self, Pack};
+
+/// A 3x3 convolution over channels-last activations.
+pub struct Conv2d {
+    weight: Param,
+    bias: Param,
+    op: conv2d::Conv2d,
+    pack: Pack,
+}
+
+impl Conv2d {
+    /// Stride 1, padding 1.
+    ///
+    /// # Errors
+    /// Those of [`Params::get`].
+    pub fn new(at: &Params<'_>, from: usize, to: usize) -> Result<Conv2d> {
+        Conv2d::with(at, from, to, conv2d::Conv2d::same(3))
+    }
+
+    /// Stride 2, zeros at the right and the bottom only.
+    ///
+    /// # Errors
+    /// Those of [`Params::get`].
+    pub fn downsample(at: &Params<'_>, channels: usize) -> Result<Conv2d> {
+        let op = conv2d::Conv2d { stride: 2, padding: [0, 0, 1, 1], ..conv2d::Conv2d::same(3) };
+        Conv2d::with(at, channels, channels, op)
+    }
+
+    /// Nearest x2, then stride 1, padding 1.
+    ///
+    /// # Errors
+    /// Those of [`Params::get`].
+    pub fn upsample(at: &Params<'_>, channels: usize) -> Result<Conv2d> {
+        let op = conv2d::Conv2d { upsample: true, ..conv2d::Conv2d::same(3) };
+        Conv2d::with(at, channels, channels, op)
+    }
+
+    fn with(at: &Params<'_>, from: usize, to: usize, op: conv2d::Conv2d) -> Result<Conv2d> {
+        let (weight, bias) = (at.get("weight", &[to, from, 3, 3])?, at.get("bias", &[to])?);
+        let pack = Pack { compact: at.numerics.compact, ..op.pack() };
+        Ok(Conv2d { weight, bias, op, pack })
+    }
+
+    /// x (n, h, w, from) to (n, oh, ow, to).
+    ///
+    /// # Errors
+    /// The operation's.
+    pub fn forward<E: Exec>(&self, e: &E, x: &E::Value) -> Result<E::Value> {
+        self.run(e, x, None, None)
+    }
+
+    /// Of SiLU(x * scale + shift), `norm` being GroupNorm's coefficients.
+    ///
+    /// # Errors
+    /// The operation's.
+    pub fn forward_normed<E: Exec>(&self, e: &E, x: &E::Value, norm: &E::Value) -> Result<E::Value> {
+        self.run(e, x, Some(norm), None)
+    }
+
+    /// As [`Conv2d::forward_normed`], plus `skip`.
+    ///
+    /// # Errors
+    /// The operation's.
+    pub fn forward_normed_add<E: Exec>(
+        &self,
+        e: &E,
+        x: &E::Value,
+        norm: &E::Value,
+        skip: &E::Value,
+    ) -> Result<E::Value> {
+        self.run(e, x, Some(norm), Some(skip))
+    }
+
+    fn run<E: Exec>(
+        &self,
+        e: &E,
+        x: &E::Value,
+        norm: Option<&E::Value>,
+        skip: Option<&E::Value>,
+    ) -> Result<E::Value> {
+        let (weight, bias) = (e.prepared(&self.weight, &self.pack)?, e.param(&self.bias)?);
+        let op = conv2d::Conv2d {
+            norm: norm.map(|_| conv2d::Norm { silu: true }),
+            residual: skip.is_some(),
+            ..self.op
+        };
+        let (count, inputs) = present(x, [Some(&weight), Some(&bias), norm, skip]);
+        let [y] = e.apply(op, &inputs[..count])?;
+        Ok(y)
+    }
+}

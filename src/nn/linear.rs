@@ -1,0 +1,74 @@
+use super::{Params, present};
+use crate::error::Result;
+use crate::exec::{Exec, Param};
+use crate::ops::linear::{self, Activation};
+
+/// A linear layer, or a 1x1 convolution over channels-last activations, which is the same.
+pub struct Linear {
+    weight: Param,
+    bias: Option<Param>,
+    activation: Activation,
+    from: usize,
+    to: usize,
+}
+
+impl Linear {
+    /// `weight` (to, from) and `bias` (to).
+    ///
+    /// # Errors
+    /// Those of [`Params::get`].
+    pub fn new(at: &Params<'_>, from: usize, to: usize) -> Result<Linear> {
+        Linear::named(at, "weight", "bias", from, to)
+    }
+
+    /// The same under other names.
+    ///
+    /// # Errors
+    /// Those of [`Params::get`].
+    pub fn named(at: &Params<'_>, weight: &str, bias: &str, from: usize, to: usize) -> Result<Linear> {
+        Ok(Linear::of(at.get(weight, &[to, from])?, Some(at.get(bias, &[to])?), from, to))
+    }
+
+    /// A 1x1 convolution: `weight` (to, from, 1, 1) and `bias` (to).
+    ///
+    /// # Errors
+    /// Those of [`Params::get`].
+    pub fn conv1x1(at: &Params<'_>, from: usize, to: usize) -> Result<Linear> {
+        Ok(Linear::of(at.get("weight", &[to, from, 1, 1])?, Some(at.get("bias", &[to])?), from, to))
+    }
+
+    fn of(weight: Param, bias: Option<Param>, from: usize, to: usize) -> Linear {
+        Linear { weight, bias, activation: Activation::None, from, to }
+    }
+
+    /// The same layer with an activation after it.
+    pub fn with(self, activation: Activation) -> Linear {
+        Linear { activation, ..self }
+    }
+
+    /// x (..., from) to (..., to).
+    ///
+    /// # Errors
+    /// The operation's.
+    pub fn forward<E: Exec>(&self, e: &E, x: &E::Value) -> Result<E::Value> {
+        self.run(e, x, None)
+    }
+
+    /// The same plus `skip` (..., to).
+    ///
+    /// # Errors
+    /// The operation's.
+    pub fn forward_add<E: Exec>(&self, e: &E, x: &E::Value, skip: &E::Value) -> Result<E::Value> {
+        self.run(e, x, Some(skip))
+    }
+
+    fn run<E: Exec>(&self, e: &E, x: &E::Value, skip: Option<&E::Value>) -> Result<E::Value> {
+        let weight = e.reshape(&e.param(&self.weight)?, &[self.to, self.from])?;
+        let bias = self.bias.as_ref().map(|b| e.param(b)).transpose()?;
+        let op =
+            linear::Linear { bias: bias.is_some(), activation: self.activation, residual: skip.is_some() };
+        let (count, inputs) = present(x, [Some(&weight), bias.as_ref(), skip]);
+        let [y] = e.apply(op, &inputs[..count])?;
+        Ok(y)
+    }
+}

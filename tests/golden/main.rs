@@ -1,0 +1,7 @@
+//! The models against outputs of the authors' implementation (`*.safetensors` beside this file), with weights
+//! made by formula from `manifests/`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod tokenizer;
