@@ -64,7 +64,8 @@ impl Subject {
         let options = Options { precision: args.precision, memory_limit: None };
         let tokenizer = Tokenizer::open(&device, &source, &options).expect("a tokenizer");
         let grid = tokenizer.grid(SIDE, SIDE).expect("256 pixels fit");
-        let pixels = (0..SIDE * SIDE * 3).map(|i: usize| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let pixels =
+            (0..SIDE * SIDE * 3).map(|i: usize| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let (k, n) = (tokenizer.config().branches.len(), tokenizer.config().codebook_size);
         let codes = (0..k * grid.height * grid.width).map(|i| (i * 7919 % n) as u32).collect();
         Subject { tokenizer, pixels, codes, grid }
@@ -142,6 +143,9 @@ fn main() {
         let mut times: Vec<f64> = (0..9).map(|_| subject.run(what, args.batch)).collect();
         times.sort_by(f64::total_cmp);
         let (min, median) = (times[0], times[times.len() / 2]);
-        println!("{what} batch {} threads {}: min {min:.1} ms, median {median:.1} ms", args.batch, args.threads);
+        println!(
+            "{what} batch {} threads {}: min {min:.1} ms, median {median:.1} ms",
+            args.batch, args.threads
+        );
     }
 }

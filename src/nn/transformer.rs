@@ -21,7 +21,13 @@ impl TransformerBlock {
     ///
     /// # Errors
     /// Those of [`Params::get`].
-    pub fn new(at: &Params<'_>, width: usize, hidden: usize, heads: usize, eps: f32) -> Result<TransformerBlock> {
+    pub fn new(
+        at: &Params<'_>,
+        width: usize,
+        hidden: usize,
+        heads: usize,
+        eps: f32,
+    ) -> Result<TransformerBlock> {
         let (attn, mlp) = (at.scope("attn"), at.scope("mlp"));
         Ok(TransformerBlock {
             ln_1: LayerNorm::new(&at.scope("ln_1"), width, eps)?,

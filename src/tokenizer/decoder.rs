@@ -37,8 +37,11 @@ impl Decoder {
                     attn.push(AttnBlock::new(&at.scope(format!("attn.{j}")), width)?);
                 }
             }
-            let upsample =
-                if i + 1 == levels { None } else { Some(Conv2d::upsample(&at.scope("upsample.conv"), width)?) };
+            let upsample = if i + 1 == levels {
+                None
+            } else {
+                Some(Conv2d::upsample(&at.scope("upsample.conv"), width)?)
+            };
             conv_blocks.push(Level { res, attn, upsample });
         }
         Ok(Decoder {

@@ -100,7 +100,12 @@ impl Encoder {
 }
 
 impl Branch {
-    fn new(top: &Params<'_>, config: &Config, branch: &super::config::Branch, width: usize) -> Result<Branch> {
+    fn new(
+        top: &Params<'_>,
+        config: &Config,
+        branch: &super::config::Branch,
+        width: usize,
+    ) -> Result<Branch> {
         let at = top.scope("encoder");
         let suffix = branch.suffix();
         Ok(Branch {

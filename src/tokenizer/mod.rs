@@ -149,11 +149,20 @@ impl Tokenizer {
     /// `InvalidArgument` when there are fewer codes than that, a code is not below N, a picture has not the
     /// size of the grid times the down-sampling factor, or the mask names a sub-codebook that there is not;
     /// `OutOfMemory`.
-    pub fn decode_into(&self, codes: &[u32], grid: Grid, mask: u32, images: &mut [ViewMut<'_>]) -> Result<()> {
+    pub fn decode_into(
+        &self,
+        codes: &[u32],
+        grid: Grid,
+        mask: u32,
+        images: &mut [ViewMut<'_>],
+    ) -> Result<()> {
         let k = self.config.branches.len();
         let f = self.config.downsample();
         if grid.height == 0 || grid.width == 0 {
-            return Err(Error::invalid(format!("a grid of {} x {} codes: expected at least 1 x 1", grid.width, grid.height)));
+            return Err(Error::invalid(format!(
+                "a grid of {} x {} codes: expected at least 1 x 1",
+                grid.width, grid.height
+            )));
         }
         if k < 32 && mask >> k != 0 {
             return Err(Error::invalid(format!("mask {mask:#b} names more than the {k} sub-codebooks")));
@@ -164,7 +173,9 @@ impl Tokenizer {
         for (i, image) in images.iter().enumerate() {
             if (image.width(), image.height()) != (width, height) {
                 let found = format!("{} x {}", image.width(), image.height());
-                return Err(Error::invalid(format!("picture {i} is {found} pixels, expected {width} x {height}")));
+                return Err(Error::invalid(format!(
+                    "picture {i} is {found} pixels, expected {width} x {height}"
+                )));
             }
         }
         let per_image = k * grid.height * grid.width;
@@ -218,7 +229,9 @@ impl Tokenizer {
                 let mut x = workspace.tensor(Desc::plain([images.len(), height, width, 3], DType::F32))?;
                 let pixels = x.data_mut::<f32>()?.chunks_exact_mut(height * width * 3);
                 for (i, (image, pixels)) in images.iter().zip(pixels).enumerate() {
-                    image.read_into(pixels, 0..height).context(|| format!("picture {}", index * chunk + i))?;
+                    image
+                        .read_into(pixels, 0..height)
+                        .context(|| format!("picture {}", index * chunk + i))?;
                 }
                 self.encoder.features(&e, &x)?
             };

@@ -147,7 +147,9 @@ impl Tokenizer {
                     .context(|| format!("tile at pixel ({}, {})", left * f, top * f))?;
                 let column_weights = columns.weights(j, f);
                 let pixels = part.data::<f32>()?;
-                for ((y, row_weight), from) in row_weights.iter().enumerate().zip(pixels.chunks_exact(tile_w * 3)) {
+                for ((y, row_weight), from) in
+                    row_weights.iter().enumerate().zip(pixels.chunks_exact(tile_w * 3))
+                {
                     let to = &mut strip[y * line + left * f * 3..][..tile_w * 3];
                     for ((to, from), weight) in
                         to.chunks_exact_mut(3).zip(from.chunks_exact(3)).zip(&column_weights)
@@ -189,7 +191,9 @@ mod tests {
 
     #[test]
     fn tiles_cover_and_weights_add_up() {
-        for (count, tile, overlap) in [(1, 4, 1), (4, 4, 1), (5, 4, 1), (7, 4, 2), (31, 8, 2), (64, 16, 4), (9, 4, 0)] {
+        for (count, tile, overlap) in
+            [(1, 4, 1), (4, 4, 1), (5, 4, 1), (7, 4, 2), (31, 8, 2), (64, 16, 4), (9, 4, 0)]
+        {
             let axis = Axis::new(count, tile, overlap);
             let f = 3;
             let mut sums = vec![0.0f32; count * f];

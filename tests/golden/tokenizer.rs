@@ -2,8 +2,8 @@
 //! golden cases' description; what is reached stands in `benches/RESULTS.md`.
 
 use crate::common;
-use fqgan::backend::cpu::{Cpu, Isa, Pool};
 use fqgan::backend::Device;
+use fqgan::backend::cpu::{Cpu, Isa, Pool};
 use fqgan::image::{Picture, PixelFormat, View, ViewMut};
 use fqgan::tokenizer::{Grid, Options, Tokenizer};
 use fqgan::weights::{Map, Source};
@@ -65,7 +65,10 @@ fn check(name: &str, suffixes: &[&str]) {
             let want = golden.tensor(&format!("codes_{suffix}")).unwrap();
             let want: Vec<u32> = want.data::<i32>().unwrap().iter().map(|&c| c as u32).collect();
             for (cell, (&got, &want)) in codes[branch * cells..].iter().zip(&want).enumerate() {
-                assert!(got == want || gaps[cell] <= GAP, "{name} {suffix} cell {cell}: code {got}, expected {want}");
+                assert!(
+                    got == want || gaps[cell] <= GAP,
+                    "{name} {suffix} cell {cell}: code {got}, expected {want}"
+                );
             }
             golden_codes.extend(want);
         }
@@ -77,7 +80,11 @@ fn check(name: &str, suffixes: &[&str]) {
         };
         let error_alone = relative(&crop(&alone), &expected("reconstruction_vis_only_crop"));
         println!("{name} on {}: reconstruction {error:.1e}, from vis alone {error_alone:.1e}", isa.name());
-        assert!(error <= BOUND && error_alone <= BOUND, "{name} on {}: {error:.2e} {error_alone:.2e}", isa.name());
+        assert!(
+            error <= BOUND && error_alone <= BOUND,
+            "{name} on {}: {error:.2e} {error_alone:.2e}",
+            isa.name()
+        );
     }
 }
 
