@@ -3,7 +3,6 @@ use fqgan::backend::cpu::Isa;
 use fqgan::exec::Exec;
 use fqgan::ops::linear::{Activation, Linear};
 use fqgan::tensor::{DType, Tensor};
-use half::f16;
 use proptest::prelude::*;
 
 /// erf by its Maclaurin series, and by the continued fraction of erfc where that converges slowly.
@@ -49,18 +48,7 @@ fn oracle(op: Linear, all: &[Wide]) -> Vec<f64> {
 fn inputs(seed: u64, lead: &[usize], k: usize, n: usize, weight: DType, op: Linear) -> Vec<Tensor> {
     let with = |last: usize| [lead, &[last]].concat();
     let mut all = vec![random(seed, &with(k), DType::F32)];
-    all.push(match weight {
-        DType::F16 => {
-            let w: Vec<f16> = random(seed + 1, &[n, k], DType::F32)
-                .data::<f32>()
-                .unwrap()
-                .iter()
-                .map(|&v| f16::from_f32(v))
-                .collect();
-            Tensor::from_slice([n, k], &w).unwrap()
-        }
-        other => random(seed + 1, &[n, k], other),
-    });
+    all.push(random(seed + 1, &[n, k], weight));
     if op.bias {
         all.push(random(seed + 2, &[n], DType::F32));
     }

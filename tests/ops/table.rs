@@ -9,7 +9,7 @@ use fqgan::backend::cpu::{Cpu, Isa, Pool};
 use fqgan::backend::{Device, Workspace};
 use fqgan::exec::{Cost, Cx, Eager, Exec, Op};
 use fqgan::tensor::{DType, Desc, Tensor};
-use half::bf16;
+use half::{bf16, f16};
 use std::sync::Arc;
 
 /// A tensor's elements in f64, for oracles.
@@ -23,7 +23,7 @@ impl Wide {
         let data = match t.dtype() {
             DType::F32 => t.data::<f32>().unwrap().iter().map(|&x| f64::from(x)).collect(),
             DType::BF16 => t.data::<bf16>().unwrap().iter().map(|x| x.to_f64()).collect(),
-            DType::F16 => t.data::<half::f16>().unwrap().iter().map(|x| x.to_f64()).collect(),
+            DType::F16 => t.data::<f16>().unwrap().iter().map(|x| x.to_f64()).collect(),
             DType::U32 => t.data::<u32>().unwrap().iter().map(|&x| f64::from(x)).collect(),
             DType::I8 => t.data::<i8>().unwrap().iter().map(|&x| f64::from(x)).collect(),
             DType::U8 => t.data::<u8>().unwrap().iter().map(|&x| f64::from(x)).collect(),
@@ -68,6 +68,18 @@ impl Case {
             }),
             oracle: Box::new(oracle),
         }
+    }
+
+    /// For an operation that borrows what it needs to run, and so is made anew in each run.
+    pub fn made(
+        name: impl Into<String>,
+        inputs: Vec<Tensor>,
+        bound: f64,
+        run: impl Fn(&Eager<'_>, &[Tensor]) -> Result<Vec<Tensor>> + 'static,
+        oracle: impl Fn(&[Wide]) -> Vec<Vec<f64>> + 'static,
+    ) -> Case {
+        let (run, oracle) = (Box::new(run), Box::new(oracle));
+        Case { name: name.into(), inputs, bound, cost: Cost::default(), run, oracle }
     }
 
     /// The operation through an executor, for benches and for ops that want their weights prepared first.
@@ -175,6 +187,9 @@ pub fn random(seed: u64, shape: &[usize], dtype: DType) -> Tensor {
         DType::F32 => Tensor::from_slice(shape, &values),
         DType::BF16 => {
             Tensor::from_slice(shape, &values.iter().map(|&x| bf16::from_f32(x)).collect::<Vec<_>>())
+        }
+        DType::F16 => {
+            Tensor::from_slice(shape, &values.iter().map(|&x| f16::from_f32(x)).collect::<Vec<_>>())
         }
         other => panic!("no noise of {other}"),
     }

@@ -2,16 +2,15 @@
 //! k = 1024) stay in the second cache while the rows pass, and a row tile stays in the first.
 
 mod block;
-mod weight;
 
 use super::Linear;
+use crate::backend::cpu::simd::Widen;
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::Result;
 use crate::exec::Cx;
 use crate::tensor::{DType, Tensor};
 use block::{Block, COLUMNS};
 use half::{bf16, f16};
-use weight::Weight;
 
 /// Rows of x a block: a multiple of every level's row tile.
 const ROWS: usize = 48;
@@ -28,7 +27,7 @@ pub(super) fn forward(op: &Linear, cx: Cx<'_>, cpu: &Cpu, all: &[&Tensor], out: 
     }
 }
 
-fn forward_of<W: Weight>(op: &Linear, cpu: &Cpu, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
+fn forward_of<W: Widen>(op: &Linear, cpu: &Cpu, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
     let (n, k) = (all[1].shape()[0], all[1].shape()[1]);
     let (x, weight) = (all[0].data::<f32>()?, all[1].data::<W>()?);
     let bias = if op.bias { Some(all[2].data::<f32>()?) } else { None };

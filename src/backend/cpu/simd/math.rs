@@ -85,7 +85,7 @@ pub unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
         -4.780_608e-3,
         3.633_582e-2,
         3.183_097_5e-1,
-        7.978_845_8e-1,
+        7.978_846e-1,
     ];
     // SAFETY: the caller's.
     unsafe {

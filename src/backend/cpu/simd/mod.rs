@@ -11,8 +11,10 @@ pub mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+mod widen;
 
 pub use lanes::Lanes;
+pub use widen::Widen;
 
 use super::Isa;
 

@@ -2,9 +2,8 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::super::Activation;
-use super::weight::Weight;
 use crate::backend::cpu::Parts;
-use crate::backend::cpu::simd::{Kernel, Simd, math};
+use crate::backend::cpu::simd::{Kernel, Simd, Widen, math};
 use std::mem::MaybeUninit;
 
 /// Outputs a block.
@@ -42,7 +41,7 @@ pub struct Block<'a, W> {
     pub columns: usize,
 }
 
-impl<W: Weight> Kernel for Block<'_, W> {
+impl<W: Widen> Kernel for Block<'_, W> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
@@ -70,7 +69,7 @@ impl<W: Weight> Kernel for Block<'_, W> {
     }
 }
 
-impl<W: Weight> Block<'_, W> {
+impl<W: Widen> Block<'_, W> {
     /// The products of R rows with all columns.
     ///
     /// Lane l of a product's vector sums the elements k = l, l + LANES, ... in turn, then the lanes are summed
@@ -169,7 +168,7 @@ impl<W: Weight> Block<'_, W> {
 
 /// acc[r][j] += x[r] . w[j] over elements from..to of rows of k, lane by lane.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, W: Weight, const R: usize, const N: usize>(
+unsafe fn accumulate<S: Simd, W: Widen, const R: usize, const N: usize>(
     x: *const f32,
     w: *const W,
     k: usize,

@@ -1,12 +1,12 @@
-use crate::backend::cpu::simd::Simd;
+use super::Simd;
 use crate::tensor::Element;
 use half::{bf16, f16};
 
 /// As many lanes as any level has.
 const WIDEST: usize = 16;
 
-/// A type that weights are stored in and widened from, exactly.
-pub(super) trait Weight: Element {
+/// A type that weights are stored in: each of its values is one of f32.
+pub trait Widen: Element {
     /// LANES elements as f32.
     ///
     /// # Safety
@@ -19,7 +19,7 @@ pub(super) trait Weight: Element {
     unsafe fn load_n<S: Simd>(p: *const Self, n: usize) -> S::V;
 }
 
-impl Weight for f32 {
+impl Widen for f32 {
     #[inline(always)]
     unsafe fn load<S: Simd>(p: *const f32) -> S::V {
         // SAFETY: the caller's.
@@ -34,7 +34,7 @@ impl Weight for f32 {
 
 macro_rules! narrow {
     ($($name:ident by $load:ident;)*) => {
-        $(impl Weight for $name {
+        $(impl Widen for $name {
             #[inline(always)]
             unsafe fn load<S: Simd>(p: *const $name) -> S::V {
                 // SAFETY: the type is its 16 bits; the rest is the caller's.

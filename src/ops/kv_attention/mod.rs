@@ -1,0 +1,74 @@
+//! Causal attention over a cache: the keys and values of new positions join those of earlier ones, and each
+//! new position attends to all up to its own.
+//!
+//! A query's sums run over the cached positions in their order, whatever the number of new positions, so a
+//! sequence fed position by position gives the bits that it gives at once.
+
+mod cache;
+mod cpu;
+
+pub use cache::Cache;
+
+use super::check::{dims, expect_type, inputs};
+use crate::backend::Device;
+use crate::error::{Error, Result};
+use crate::exec::{Cost, Cx, Op};
+use crate::tensor::{DType, Desc, Tensor};
+
+/// Appends and attends.
+///
+/// Input: qkv (b, t, 3 * d) f32, q then k then v, each the cache's heads side by side. Output: (b, t, d) f32,
+/// softmax(q k^T head_dim^-0.5) v. The b rows are the cache's, the t positions are `position`.. of it; later
+/// ones that the cache may hold are forgotten.
+#[derive(Clone, Copy, Debug)]
+pub struct KvAttention<'a> {
+    /// Where the first new position goes: at most the cache's length.
+    pub position: usize,
+    /// Where keys and values are kept.
+    pub cache: &'a Cache,
+}
+
+impl Op for KvAttention<'_> {
+    const NAME: &'static str = "kv_attention";
+
+    fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
+        let [qkv] = inputs::<1>(all)?;
+        expect_type("qkv", &qkv, &[DType::F32])?;
+        let [b, t, packed] = dims("qkv", &qkv)?;
+        let [rows, heads, capacity, head_dim] = self.cache.extents();
+        let d = heads * head_dim;
+        if b != rows || packed != 3 * d {
+            return Err(Error::invalid(format!("qkv is {qkv}, the cache expects [{rows}, t, {}]", 3 * d)));
+        }
+        if self.position > self.cache.len() {
+            return Err(Error::invalid(format!(
+                "position {} after {} cached ones",
+                self.position,
+                self.cache.len()
+            )));
+        }
+        if self.position.checked_add(t).is_none_or(|end| end > capacity) {
+            return Err(Error::invalid(format!(
+                "positions {}..+{t} of a cache of {capacity}",
+                self.position
+            )));
+        }
+        Ok([Desc::plain([b, t, d], DType::F32)])
+    }
+
+    fn cost(&self, all: &[Desc]) -> Cost {
+        let [rows, heads, _, head_dim] = self.cache.extents();
+        let (d, t) = ((heads * head_dim) as f64, all[0].shape[1] as f64);
+        let seen = self.position as f64 + (t + 1.0) / 2.0;
+        let cached = (self.position as f64 + t) * 2.0 * d * self.cache.dtype().size() as f64;
+        Cost { flops: 4.0 * rows as f64 * t * seen * d, bytes: rows as f64 * (cached + 16.0 * t * d) }
+    }
+
+    fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
+        match cx.device {
+            Device::Cpu(cpu) => cpu::kv_attention(self, cx, cpu, all[0], &mut outputs[0])?,
+        }
+        self.cache.set_len(self.position + all[0].shape()[1]);
+        Ok(())
+    }
+}

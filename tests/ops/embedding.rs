@@ -1,0 +1,52 @@
+use crate::table::{Case, check, random, refuses};
+use fqgan::ops::embedding::Embedding;
+use fqgan::tensor::{DType, Shape, Tensor};
+use proptest::prelude::*;
+
+fn indices(shape: &[usize], values: &[u32]) -> Tensor {
+    Tensor::from_slice(Shape::try_from_slice(shape).unwrap(), values).unwrap()
+}
+
+fn case(seed: u64, rows: usize, tables: &[usize], width: usize, dtype: DType) -> Case {
+    let k = tables.len();
+    let index: Vec<u32> =
+        (0..rows * k).map(|i| ((seed as usize * 7 + i * 13) % tables[i % k]) as u32).collect();
+    let mut inputs = vec![indices(&[rows, k], &index)];
+    inputs.extend(tables.iter().enumerate().map(|(i, &n)| random(seed + i as u64, &[n, width], dtype)));
+    Case::new(Embedding, inputs, 0.0, move |all| {
+        let row = |(i, at): (usize, &f64)| all[1 + i % k].data[*at as usize * width..][..width].to_vec();
+        vec![all[0].data.iter().enumerate().flat_map(row).collect()]
+    })
+}
+
+#[test]
+fn corners() {
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        check(&case(1, 1, &[1], 1, dtype));
+        check(&case(2, 3, &[4, 9], 33, dtype));
+        check(&case(3, 700, &[5, 6, 7], 50, dtype));
+        check(&case(4, 0, &[5], 8, dtype));
+        check(&case(5, 2, &[5], 0, dtype));
+    }
+}
+
+#[test]
+fn refusals() {
+    let (a, b) = (random(1, &[4, 6], DType::F32), random(2, &[3, 6], DType::F32));
+    let at = |values: &[u32]| indices(&[1, values.len()], values);
+    refuses(Embedding, &[&at(&[4, 0]), &a, &b], "index 4 of a table of 4 rows");
+    refuses(Embedding, &[&at(&[3, 3]), &a, &b], "index 3 of a table of 3 rows");
+    refuses(Embedding, &[&at(&[0]), &a, &b], "expected one entry for each of 2 tables");
+    refuses(Embedding, &[&at(&[0, 0]), &a, &random(2, &[3, 5], DType::F32)], "one width and type");
+    refuses(Embedding, &[&at(&[0, 0]), &a, &random(2, &[3, 6], DType::BF16)], "one width and type");
+    refuses(Embedding, &[&a, &a], "index is f32 [4, 6], expected plain u32");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    #[test]
+    fn any_shape(seed in 0u64..1000, rows in 1usize..40, tables in prop::collection::vec(1usize..50, 1..4),
+                 width in 1usize..70) {
+        check(&case(seed, rows, &tables, width, DType::F32));
+    }
+}

@@ -1,0 +1,148 @@
+use crate::table::{Case, Wide, check, device, on, random, refuses, same_bits};
+use fqgan::backend::cpu::Isa;
+use fqgan::exec::{Eager, Exec};
+use fqgan::ops::kv_attention::{Cache, KvAttention};
+use fqgan::tensor::{DType, Tensor};
+use proptest::prelude::*;
+
+fn oracle(all: &[Wide], heads: usize) -> Vec<f64> {
+    let [b, t, packed] = all[0].shape[..] else { panic!() };
+    let d = packed / 3;
+    let dim = d / heads;
+    let at = |row: usize, i: usize, which: usize, head: usize| {
+        &all[0].data[(row * t + i) * packed + which * d + head * dim..][..dim]
+    };
+    let mut out = vec![0.0; b * t * d];
+    for row in 0..b {
+        for i in 0..t {
+            for head in 0..heads {
+                let scores: Vec<f64> = (0..=i)
+                    .map(|j| {
+                        let product = at(row, i, 0, head).iter().zip(at(row, j, 1, head)).map(|(q, k)| q * k);
+                        (product.sum::<f64>() / (dim as f64).sqrt()).exp()
+                    })
+                    .collect();
+                let sum: f64 = scores.iter().sum();
+                for (j, score) in scores.iter().enumerate() {
+                    for (c, v) in at(row, j, 2, head).iter().enumerate() {
+                        out[(row * t + i) * d + head * dim + c] += score / sum * v;
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+fn part(qkv: &Tensor, from: usize, to: usize) -> Tensor {
+    let [b, t, packed] = qkv.shape().dims().unwrap();
+    let data = qkv.data::<f32>().unwrap();
+    let rows = (0..b).flat_map(|row| &data[(row * t + from) * packed..(row * t + to) * packed]);
+    Tensor::from_slice([b, to - from, packed], &rows.copied().collect::<Vec<_>>()).unwrap()
+}
+
+/// The outputs of all positions when they come in runs that end at `ends`.
+fn in_runs(e: &Eager<'_>, qkv: &Tensor, heads: usize, dtype: DType, ends: &[usize]) -> Tensor {
+    let [b, t, packed] = qkv.shape().dims().unwrap();
+    let d = packed / 3;
+    let cache = Cache::new(e.cx().workspace, b, heads, t + 3, d / heads, dtype).unwrap();
+    let mut out = vec![0.0f32; b * t * d];
+    let mut position = 0;
+    for &end in ends {
+        let [y] = e.apply(KvAttention { position, cache: &cache }, &[&part(qkv, position, end)]).unwrap();
+        for (row, y) in y.data::<f32>().unwrap().chunks_exact((end - position) * d).enumerate() {
+            out[(row * t + position) * d..(row * t + end) * d].copy_from_slice(y);
+        }
+        position = end;
+    }
+    assert_eq!(cache.len(), t);
+    Tensor::from_slice([b, t, d], &out).unwrap()
+}
+
+fn case(seed: u64, [b, t]: [usize; 2], heads: usize, dim: usize, dtype: DType) -> Case {
+    let qkv = random(seed, &[b, t, 3 * heads * dim], DType::F32);
+    let bound = if dtype == DType::BF16 { 8e-3 } else { 1e-6 };
+    let name = format!("kv_attention {b}x{t}, {heads} heads of {dim}, cache {dtype}");
+    Case::made(
+        name,
+        vec![qkv],
+        bound,
+        move |e, all| Ok(vec![in_runs(e, &all[0], heads, dtype, &[t])]),
+        move |all| vec![oracle(all, heads)],
+    )
+}
+
+#[test]
+fn corners() {
+    for dtype in [DType::F32, DType::BF16] {
+        check(&case(1, [1, 1], 1, 1, dtype));
+        check(&case(2, [2, 5], 3, 7, dtype));
+        check(&case(3, [1, 130], 2, 64, dtype));
+        check(&case(4, [2, 33], 1, 80, dtype));
+    }
+}
+
+#[test]
+fn position_by_position_is_all_at_once() {
+    let qkv = random(5, &[2, 21, 3 * 2 * 64], DType::F32);
+    for dtype in [DType::F32, DType::BF16] {
+        for isa in Isa::available() {
+            let run = |ends: &[usize]| on(&device(isa, 2), |e| in_runs(e, &qkv, 2, dtype, ends));
+            let whole = run(&[21]);
+            assert!(same_bits(&whole, &run(&(1..=21).collect::<Vec<_>>())), "on {}", isa.name());
+            assert!(same_bits(&whole, &run(&[4, 5, 17, 21])), "on {}", isa.name());
+        }
+    }
+}
+
+/// Large scores do not overflow; a NaN reaches every later output.
+#[test]
+fn extremes() {
+    on(&device(Isa::best(), 1), |e| {
+        let cache = Cache::new(e.cx().workspace, 1, 1, 4, 1, DType::F32).unwrap();
+        let qkv =
+            Tensor::from_slice([1, 3, 3], &[1e4, -1e4, 1.0, 1e4, 1e4, 2.0, 1.0, f32::NAN, 3.0]).unwrap();
+        let [y] = e.apply(KvAttention { position: 0, cache: &cache }, &[&qkv]).unwrap();
+        let y = y.data::<f32>().unwrap();
+        assert!(y[0] == 1.0 && y[1] == 2.0 && y[2].is_nan(), "{y:?}");
+    });
+}
+
+#[test]
+fn a_later_position_can_be_taken_back() {
+    let qkv = random(6, &[1, 4, 12], DType::F32);
+    on(&device(Isa::best(), 1), |e| {
+        let cache = Cache::new(e.cx().workspace, 1, 1, 4, 4, DType::F32).unwrap();
+        let run = |position, from, to| {
+            let [y] = e.apply(KvAttention { position, cache: &cache }, &[&part(&qkv, from, to)]).unwrap();
+            y
+        };
+        let first = run(0, 0, 3);
+        let _ = run(1, 3, 4);
+        assert_eq!(cache.len(), 2);
+        assert!(same_bits(&first, &run(0, 0, 3)));
+    });
+}
+
+#[test]
+fn refusals() {
+    let device = device(Isa::best(), 1);
+    let workspace = device.workspace(None);
+    let cache = Cache::new(&workspace, 2, 2, 3, 4, DType::F32).unwrap();
+    let op = |position| KvAttention { position, cache: &cache };
+    let qkv = |b: usize, t: usize, d: usize| random(1, &[b, t, d], DType::F32);
+    refuses(op(0), &[&qkv(1, 1, 24)], "the cache expects [2, t, 24]");
+    refuses(op(0), &[&qkv(2, 1, 21)], "the cache expects [2, t, 24]");
+    refuses(op(1), &[&qkv(2, 1, 24)], "position 1 after 0 cached ones");
+    refuses(op(0), &[&qkv(2, 4, 24)], "positions 0..+4 of a cache of 3");
+    let refused = Cache::new(&workspace, 2, 2, 3, 4, DType::I8).unwrap_err();
+    assert!(refused.message().contains("expected f32 or bf16"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    #[test]
+    fn any_shape(seed in 0u64..1000, b in 1usize..3, t in 1usize..40, heads in 1usize..4, dim in 1usize..70) {
+        check(&case(seed, [b, t], heads, dim, DType::F32));
+    }
+}
