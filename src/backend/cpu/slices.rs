@@ -29,6 +29,12 @@ impl<'a, T> Parts<'a, T> {
         self.len == 0
     }
 
+    /// The first element's address, for parts that interleave. What is written through it must not overlap with
+    /// what any other thread touches.
+    pub fn pointer(&self) -> *mut T {
+        self.ptr
+    }
+
     /// One part.
     ///
     /// # Safety

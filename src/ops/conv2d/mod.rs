@@ -51,7 +51,7 @@ impl Conv2d {
 
     /// How the weight of this convolution is packed.
     pub fn pack(&self) -> Pack {
-        Pack { stride: self.stride, upsample: self.upsample, compact: false, variant: None }
+        Pack { op: *self, compact: false, variant: None }
     }
 }
 
@@ -122,10 +122,13 @@ impl Op for Conv2d {
         expect_type("x", &x, &[DType::F32])?;
         if weight.layout == Layout::Plain {
             expect_type("weight", &weight, &[DType::F32])?;
-        } else if Variant::of(&weight).is_none() {
-            return Err(Error::invalid(format!("weight is {weight}, which conv2d did not pack")));
         }
         let g = Geometry::new(self, &x, &weight)?;
+        if weight.layout != Layout::Plain
+            && !Variant::of(&weight).is_some_and(|v| weight.dtype == DType::F32 && v.takes(self, [g.r, g.s]))
+        {
+            return Err(Error::invalid(format!("weight is {weight}, which was not packed for {self:?}")));
+        }
         expect("bias", &bias, &[g.k], DType::F32)?;
         let mut rest = rest.iter();
         let mut next =

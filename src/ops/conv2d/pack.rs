@@ -1,4 +1,4 @@
-use super::cpu;
+use super::{Conv2d, cpu};
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::{self, Cx, Prepare};
@@ -11,30 +11,40 @@ pub enum Variant {
     Direct,
     /// For very few output channels: one GEMM to all taps' products, then their shifted sum. Stride 1.
     Scatter,
+    /// F(4x4, 3x3): a quarter of the products, four times the weights' memory. 3x3, stride 1.
+    Winograd,
+    /// F(4x4, 3x3) on pixels that stand four times: 25/36 of the products of `Winograd`. 3x3 of stride 1, padded by
+    /// one, after up-sampling.
+    WinogradUp,
 }
 
 impl Variant {
+    /// Every variant.
+    pub const ALL: [Variant; 4] = [Variant::Direct, Variant::Scatter, Variant::Winograd, Variant::WinogradUp];
+
     /// Its name in `FQGAN_KERNEL=conv2d:NAME`.
     pub const fn name(self) -> &'static str {
         match self {
             Variant::Direct => "direct",
             Variant::Scatter => "scatter",
+            Variant::Winograd => "winograd",
+            Variant::WinogradUp => "winograd-up",
         }
     }
-
-    /// Every variant.
-    pub const ALL: [Variant; 2] = [Variant::Direct, Variant::Scatter];
 
     /// The variant that a weight was packed for.
     pub(super) fn of(weight: &Desc) -> Option<Variant> {
         Variant::ALL.into_iter().find(|v| weight.layout == Layout::Packed(*v as u16))
     }
 
-    /// Whether it can compute convolutions by such a weight.
-    fn takes(self, pack: &Pack, [_, _, _, _]: [usize; 4]) -> bool {
+    /// Whether it can compute this convolution by a kernel of r x s.
+    pub(super) fn takes(self, op: &Conv2d, [r, s]: [usize; 2]) -> bool {
+        let winograd = op.stride == 1 && (r, s) == (3, 3);
         match self {
             Variant::Direct => true,
-            Variant::Scatter => pack.stride == 1,
+            Variant::Scatter => op.stride == 1,
+            Variant::Winograd => winograd,
+            Variant::WinogradUp => winograd && op.upsample && op.padding == [1; 4],
         }
     }
 }
@@ -42,10 +52,8 @@ impl Variant {
 /// Rearranges a weight (k, c, r, s) of f32, f16 or bf16 for the fastest variant.
 #[derive(Clone, Copy, Debug)]
 pub struct Pack {
-    /// The convolution's stride.
-    pub stride: usize,
-    /// The convolution's up-sampling.
-    pub upsample: bool,
+    /// The convolution that the weight is for.
+    pub op: Conv2d,
     /// Only forms that are no larger than the weight itself.
     pub compact: bool,
     /// A certain variant. Otherwise `FQGAN_KERNEL=conv2d:NAME` decides where that variant can, else the shape.
@@ -57,15 +65,17 @@ impl Pack {
     ///
     /// # Errors
     /// `InvalidArgument` for an unknown name in `FQGAN_KERNEL`, `Unsupported` when `self.variant` cannot.
-    pub(super) fn choose(&self, shape: [usize; 4]) -> Result<Variant> {
+    fn choose(&self, [k, c, r, s]: [usize; 4]) -> Result<Variant> {
+        let takes = |v: Variant| v.takes(&self.op, [r, s]);
         if let Some(variant) = self.variant {
-            return match variant.takes(self, shape) {
-                true => Ok(variant),
-                false => Err(Error::unsupported(format!(
-                    "conv2d:{} of a weight {shape:?}, stride {}",
+            return if takes(variant) {
+                Ok(variant)
+            } else {
+                Err(Error::unsupported(format!(
+                    "conv2d:{} by a kernel of {r} x {s}: {:?}",
                     variant.name(),
-                    self.stride
-                ))),
+                    self.op
+                )))
             };
         }
         if let Some(name) = exec::forced_variant("conv2d") {
@@ -73,16 +83,18 @@ impl Pack {
             let forced = Variant::ALL.into_iter().find(|v| v.name() == name).ok_or_else(|| {
                 Error::invalid(format!("FQGAN_KERNEL: conv2d has no {name:?}, expected one of {}", names()))
             })?;
-            if forced.takes(self, shape) {
+            if takes(forced) {
                 return Ok(forced);
             }
         }
-        let [k, _, r, s] = shape;
         let panels = |k: usize| k.div_ceil(cpu::PANEL);
-        if Variant::Scatter.takes(self, shape) && 2 * panels(k * r * s) <= r * s * panels(k) {
+        if takes(Variant::Scatter) && 2 * panels(k * r * s) <= r * s * panels(k) {
             return Ok(Variant::Scatter);
         }
-        Ok(Variant::Direct)
+        // With fewer channels the transforms cost more than they save.
+        let wide = c >= 16 && k >= 16 && !self.compact;
+        let winograd = [Variant::WinogradUp, Variant::Winograd].into_iter().find(|v| wide && takes(*v));
+        Ok(winograd.unwrap_or(Variant::Direct))
     }
 }
 

@@ -109,6 +109,16 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the caller's.
         unsafe { Self::store(p, v) }
     }
+
+    /// After the last `stream` of a block: orders it before whatever tells another thread of it.
+    #[inline(always)]
+    unsafe fn fence() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every x86-64 has the instruction.
+        unsafe {
+            std::arch::x86_64::_mm_sfence();
+        }
+    }
 }
 
 /// Work written over [`Simd`]. Implementations mark `run`, and what it calls, `#[inline(always)]`.

@@ -6,12 +6,13 @@ mod scatter;
 mod stage;
 mod tile;
 mod weights;
+mod winograd;
 
 pub use tile::PANEL;
 pub use weights::{pack, packed_floats};
 
 use super::pack::packed;
-use super::{Conv2d, Geometry, Variant};
+use super::{Conv2d, Geometry, Pack, Variant};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
@@ -45,7 +46,9 @@ pub fn forward(
     let made;
     let weight = match inputs[1].desc().layout {
         Layout::Plain => {
-            made = packed(&op.pack(), cx, inputs[1], cx.workspace)?;
+            // A transform of the filters pays from some hundred outputs on.
+            let pack = Pack { compact: g.n * g.oh * g.ow < 256, ..op.pack() };
+            made = packed(&pack, cx, inputs[1], cx.workspace)?;
             &made
         }
         Layout::Packed(_) => inputs[1],
@@ -71,6 +74,8 @@ pub fn forward(
     match variant {
         Variant::Direct => direct::forward(&job, cx),
         Variant::Scatter => scatter::forward(&job, cx),
+        Variant::Winograd => winograd::forward::<winograd::F4>(&job, cx),
+        Variant::WinogradUp => winograd::forward::<winograd::F4Up>(&job, cx),
     }
 }
 

@@ -3,7 +3,7 @@
 //! pixels around it have for it.
 
 use super::stage::Patch;
-use super::tile::{PANEL, Sink, Taps, panel};
+use super::tile::{Keep, PANEL, Taps, panel};
 use super::{Job, scratch};
 use crate::backend::cpu::Parts;
 use crate::backend::cpu::simd::{Kernel, Simd};
@@ -96,22 +96,6 @@ impl Kernel for Block<'_> {
                     }
                 }
             }
-        }
-    }
-}
-
-/// Keeps a panel's products as they are.
-struct Keep {
-    to: *mut f32,
-    width: usize,
-}
-
-impl<S: Simd> Sink<S> for Keep {
-    #[inline(always)]
-    unsafe fn put(&mut self, row: usize, column: usize, v: &[S::V]) {
-        for (i, &v) in v.iter().enumerate() {
-            // SAFETY: the row has `width` floats, a multiple of PANEL.
-            unsafe { S::store(self.to.add(row * self.width + column + i * S::LANES), v) };
         }
     }
 }

@@ -11,6 +11,8 @@ pub struct Patch {
     pub x: isize,
     pub rows: usize,
     pub cols: usize,
+    /// 1 where the picture is x up-sampled, else 0.
+    pub up: u32,
 }
 
 impl Job<'_> {
@@ -24,6 +26,7 @@ impl Job<'_> {
             x: (x * g.stride) as isize - g.left as isize,
             rows: (rows - 1) * g.stride + g.r,
             cols: (cols - 1) * g.stride + g.s,
+            up: g.up,
         }
     }
 
@@ -48,19 +51,19 @@ impl Job<'_> {
             for row in 0..patch.rows {
                 let to = to.add(row * patch.cols * step);
                 let y = patch.y + row as isize;
-                if y < 0 || y as usize >= g.h << g.up {
+                if y < 0 || y as usize >= g.h << patch.up {
                     zero(to, patch.cols, count, step);
                     continue;
                 }
-                let from = image.as_ptr().add((y as usize >> g.up) * g.w * g.c + first);
+                let from = image.as_ptr().add((y as usize >> patch.up) * g.w * g.c + first);
                 for col in 0..patch.cols {
                     let to = to.add(col * step);
                     let x = patch.x + col as isize;
-                    if x < 0 || x as usize >= g.w << g.up {
+                    if x < 0 || x as usize >= g.w << patch.up {
                         zero(to, 1, count, step);
                         continue;
                     }
-                    let from = from.add((x as usize >> g.up) * g.c);
+                    let from = from.add((x as usize >> patch.up) * g.c);
                     match coefficients {
                         None => copy::<S>(from, to, count),
                         Some(p) if self.silu => affine::<S, true>(from, to, count, p.add(first), g.c),

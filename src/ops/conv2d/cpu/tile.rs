@@ -31,6 +31,23 @@ pub trait Sink<S: Simd> {
     unsafe fn put(&mut self, row: usize, column: usize, v: &[S::V]);
 }
 
+/// Keeps a panel's products as they are.
+pub struct Keep {
+    pub to: *mut f32,
+    /// Floats from a row to the next.
+    pub width: usize,
+}
+
+impl<S: Simd> Sink<S> for Keep {
+    #[inline(always)]
+    unsafe fn put(&mut self, row: usize, column: usize, v: &[S::V]) {
+        for (i, &v) in v.iter().enumerate() {
+            // SAFETY: the row has `width` floats, a multiple of PANEL.
+            unsafe { S::store(self.to.add(row * self.width + column + i * S::LANES), v) };
+        }
+    }
+}
+
 /// The products of `rows` rows, the first channel of the first tap of each at `at(row)`, with a panel of
 /// weights \[taps\]\[c\]\[PANEL\]. Each sum runs over the taps and channels in order, whatever the tile.
 ///

@@ -2,6 +2,7 @@
 
 use super::scratch;
 use super::tile::PANEL;
+use super::winograd::{F4, F4Up, Transform, products};
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
@@ -9,14 +10,19 @@ use crate::exec::Cx;
 use crate::ops::conv2d::Variant;
 use crate::tensor::{DType, Tensor};
 use half::{bf16, f16};
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Floats of a packed weight (k, c, r, s), `None` when they cannot be counted.
 pub fn packed_floats(variant: Variant, [k, c, r, s]: [usize; 4]) -> Option<usize> {
     let taps = r.checked_mul(s)?;
+    let transformed =
+        |products: usize| k.checked_next_multiple_of(PANEL)?.checked_mul(products)?.checked_mul(c);
     let floats = match variant {
         Variant::Direct => k.checked_next_multiple_of(PANEL)?.checked_mul(taps)?.checked_mul(c)?,
         Variant::Scatter => taps.checked_mul(k)?.checked_next_multiple_of(PANEL)?.checked_mul(c)?,
+        Variant::Winograd => transformed(products::<F4>())?,
+        Variant::WinogradUp => transformed(products::<F4Up>())?,
     };
     floats.checked_mul(size_of::<f32>()).and(Some(floats))
 }
@@ -40,44 +46,46 @@ pub fn pack(
             return Err(Error::unsupported(format!("conv2d weight is {desc}, expected f32, f16 or bf16")));
         }
     };
+    // Memory of a workspace may be longer than was asked for.
+    let floats = packed_floats(variant, shape).unwrap_or(usize::MAX);
     let to = floats_mut(packed)?;
+    let to =
+        to.get_mut(..floats).ok_or_else(|| Error::internal("memory for a packed weight is too short"))?;
     // Kernels are read by panels of output channels; a panel is a run of the file.
     let filter = c * r * s;
     let each = if matches!(from, File::F32(_)) { 0 } else { PANEL.min(k) * filter };
     let mut memory = scratch(cx, cpu, each)?;
     let lanes = Parts::new(memory.data_mut::<f32>()?);
-    let panel = PANEL * filter;
+    let panels = k.div_ceil(PANEL);
+    let panel = to.len() / panels;
     if variant == Variant::Scatter {
         to.fill(0.0);
     }
     let parts = Parts::new(to);
-    let panels = k.div_ceil(PANEL);
     // A scattered panel is the taps of all output channels, which are few.
     let jobs = if variant == Variant::Scatter { 1 } else { panels };
     cpu.pool.blocks(jobs, |lane, index| {
         // SAFETY: a lane runs one job at a time.
         let wide = unsafe { lanes.slice(lane * each..(lane + 1) * each) };
+        if variant == Variant::Scatter {
+            // SAFETY: there is one job.
+            let all = unsafe { parts.slice(0..parts.len()) };
+            for first in (0..k).step_by(PANEL) {
+                let range = first * filter..k.min(first + PANEL) * filter;
+                scatter(cpu.isa.dispatch(Widen { from, range, to: wide }), first, [k, c, r * s], all);
+            }
+            return;
+        }
+        let (first, last) = (index * PANEL, k.min((index + 1) * PANEL));
+        let w = cpu.isa.dispatch(Widen { from, range: first * filter..last * filter, to: wide });
+        // SAFETY: a panel a job.
+        let to = unsafe { parts.slice(index * panel..(index + 1) * panel) };
         match variant {
-            Variant::Direct => {
-                let first = index * PANEL;
-                let count = PANEL.min(k - first);
-                let w = cpu.isa.dispatch(Widen {
-                    from,
-                    range: first * filter..(first + count) * filter,
-                    to: wide,
-                });
-                // SAFETY: a panel a job.
-                direct(w, count, [c, r * s], unsafe { parts.slice(index * panel..(index + 1) * panel) });
+            Variant::Winograd => cpu.isa.dispatch(Transform::<F4> { from: w, c, to, scheme: PhantomData }),
+            Variant::WinogradUp => {
+                cpu.isa.dispatch(Transform::<F4Up> { from: w, c, to, scheme: PhantomData })
             }
-            Variant::Scatter => {
-                // SAFETY: there is one job.
-                let all = unsafe { parts.slice(0..parts.len()) };
-                for first in (0..k).step_by(PANEL) {
-                    let count = PANEL.min(k - first);
-                    let range = first * filter..(first + count) * filter;
-                    scatter(cpu.isa.dispatch(Widen { from, range, to: wide }), first, [k, c, r * s], all);
-                }
-            }
+            _ => direct(w, last - first, [c, r * s], to),
         }
     });
     Ok(())

@@ -1,0 +1,179 @@
+//! The three linear maps of a minimal filtering algorithm (Winograd 1980; Lavin and Gray 2016), an axis each.
+//!
+//! For finite points p: the filter g becomes G(p) = (g0 + g1 p + g2 p^2) / N(p), the pixels d the coefficients of
+//! M(x) / (x - p) times d, with M the product of all (x - p) and N(p) the value of M(x) / (x - p) at p; the output
+//! j is the sum over p of p^j times their product. Infinity takes g2 and the coefficients of M.
+
+use crate::backend::cpu::simd::Simd;
+
+/// The most points of a scheme.
+pub const MOST: usize = 6;
+
+/// One algorithm F(OUT, 3). The arrays use as many of their entries as they need.
+pub trait Scheme: Copy + Send + Sync + 'static {
+    /// Products of a tile along an axis.
+    const POINTS: usize;
+    /// The transformed pixels that each product takes.
+    const SOURCE: [usize; MOST];
+    /// Transformed pixels along an axis.
+    const INPUTS: usize;
+    /// Pixels of a tile along an axis.
+    const PIXELS: usize;
+    /// Pixels from a tile to the next.
+    const STEP: usize;
+    /// Outputs of a tile along an axis.
+    const OUT: usize;
+    /// Whether the pixels are those before up-sampling.
+    const UP: bool;
+
+    /// Three weights to the points.
+    fn filter(g: [f64; 3]) -> [f64; MOST];
+    /// Pixels to what the products take.
+    ///
+    /// # Safety
+    /// That of [`Simd`].
+    unsafe fn input<S: Simd>(d: [S::V; MOST]) -> [S::V; MOST];
+    /// Products to the outputs.
+    ///
+    /// # Safety
+    /// That of [`Simd`].
+    unsafe fn output<S: Simd>(m: [S::V; MOST]) -> [S::V; MOST];
+}
+
+/// The points +-A and +-B besides 0 and infinity: of the sets whose constants are exact, the one of least error,
+/// less than half of that of +-1 and +-2.
+const A: f64 = 5.0 / 8.0;
+const B: f64 = 3.0 / 2.0;
+
+/// F(4, 3) at 0, +-5/8, +-3/2, infinity.
+#[derive(Clone, Copy)]
+pub struct F4;
+
+impl Scheme for F4 {
+    const POINTS: usize = 6;
+    const SOURCE: [usize; MOST] = [0, 1, 2, 3, 4, 5];
+    const INPUTS: usize = 6;
+    const PIXELS: usize = 6;
+    const STEP: usize = 4;
+    const OUT: usize = 4;
+    const UP: bool = false;
+
+    #[inline(always)]
+    fn filter([g0, g1, g2]: [f64; 3]) -> [f64; MOST] {
+        const N0: f64 = 1.0 / (A * A * B * B);
+        const NA: f64 = 1.0 / (2.0 * A * A * (A * A - B * B));
+        const NB: f64 = 1.0 / (2.0 * B * B * (B * B - A * A));
+        let (even_a, odd_a) = ((g0 + g2 * (A * A)) * NA, g1 * (A * NA));
+        let (even_b, odd_b) = ((g0 + g2 * (B * B)) * NB, g1 * (B * NB));
+        [g0 * N0, even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, g2]
+    }
+
+    #[inline(always)]
+    unsafe fn input<S: Simd>([d0, d1, d2, d3, d4, d5]: [S::V; MOST]) -> [S::V; MOST] {
+        // SAFETY: the caller's.
+        unsafe {
+            let both = S::splat(-(A * A + B * B) as f32);
+            let product = S::splat((A * A * B * B) as f32);
+            let (a2, b2) = (S::splat(-(A * A) as f32), S::splat(-(B * B) as f32));
+            let (a, b) = (S::splat(A as f32), S::splat(B as f32));
+            let (minus_a, minus_b) = (S::splat(-A as f32), S::splat(-B as f32));
+            let (even_a, odd_a) = (S::fma(b2, d2, d4), S::fma(b2, d1, d3));
+            let (even_b, odd_b) = (S::fma(a2, d2, d4), S::fma(a2, d1, d3));
+            [
+                S::fma(product, d0, S::fma(both, d2, d4)),
+                S::fma(a, odd_a, even_a),
+                S::fma(minus_a, odd_a, even_a),
+                S::fma(b, odd_b, even_b),
+                S::fma(minus_b, odd_b, even_b),
+                S::fma(product, d1, S::fma(both, d3, d5)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn output<S: Simd>([m0, m1, m2, m3, m4, m5]: [S::V; MOST]) -> [S::V; MOST] {
+        // SAFETY: the caller's.
+        unsafe {
+            let (sum_a, difference_a) = (S::add(m1, m2), S::sub(m1, m2));
+            let (sum_b, difference_b) = (S::add(m3, m4), S::sub(m3, m4));
+            [
+                S::add(m0, S::add(sum_a, sum_b)),
+                S::fma(S::splat(A as f32), difference_a, S::mul(S::splat(B as f32), difference_b)),
+                S::fma(S::splat((A * A) as f32), sum_a, S::mul(S::splat((B * B) as f32), sum_b)),
+                S::fma(
+                    S::splat((A * A * A) as f32),
+                    difference_a,
+                    S::fma(S::splat((B * B * B) as f32), difference_b, m5),
+                ),
+                m0,
+                m0,
+            ]
+        }
+    }
+}
+
+/// F(4, 3) of a signal in which every pixel stands twice, padded by one: d = (p, q, q, r, r, s). The points are 0,
+/// +-1, +-5/8 and infinity; the coefficients of x (x - 1) (x^2 - A^2) cancel over each pair, so the product of
+/// the point -1 is zero whatever the filter, and is left out. Those of +-A differ by a factor, which the filter
+/// takes, so both read the same transformed pixels.
+#[derive(Clone, Copy)]
+pub struct F4Up;
+
+impl Scheme for F4Up {
+    const POINTS: usize = 5;
+    const SOURCE: [usize; MOST] = [0, 1, 2, 2, 3, 0];
+    const INPUTS: usize = 4;
+    const PIXELS: usize = 4;
+    const STEP: usize = 2;
+    const OUT: usize = 4;
+    const UP: bool = true;
+
+    #[inline(always)]
+    fn filter([g0, g1, g2]: [f64; 3]) -> [f64; MOST] {
+        const N0: f64 = 1.0 / (A * A);
+        const N1: f64 = 1.0 / (1.0 - A * A);
+        const NA: f64 = 1.0 / (2.0 * A * A * (A * A - 1.0));
+        let (even, odd) = (g0 + g2 * (A * A), g1 * A);
+        [
+            g0 * N0,
+            (g0 + g1 + g2) * N1,
+            (even + odd) * (NA * (1.0 + A)),
+            (even - odd) * (NA * (1.0 - A)),
+            g2,
+            0.0,
+        ]
+    }
+
+    #[inline(always)]
+    unsafe fn input<S: Simd>([p, q, r, s, _, _]: [S::V; MOST]) -> [S::V; MOST] {
+        // SAFETY: the caller's.
+        unsafe {
+            let (square, both) = (S::splat((A * A) as f32), S::splat(-(1.0 + A * A) as f32));
+            let minus_square = S::splat(-(A * A) as f32);
+            [
+                S::fma(square, p, S::fma(both, q, r)),
+                S::fma(minus_square, q, r),
+                S::sub(r, q),
+                S::fma(square, q, S::fma(both, r, s)),
+                p,
+                p,
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn output<S: Simd>([m0, m1, plus, minus, last, _]: [S::V; MOST]) -> [S::V; MOST] {
+        // SAFETY: the caller's.
+        unsafe {
+            let (sum, difference) = (S::add(plus, minus), S::sub(plus, minus));
+            [
+                S::add(S::add(m0, m1), sum),
+                S::fma(S::splat(A as f32), difference, m1),
+                S::fma(S::splat((A * A) as f32), sum, m1),
+                S::fma(S::splat((A * A * A) as f32), difference, S::add(m1, last)),
+                m0,
+                m0,
+            ]
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Pixels to the products' operands, and products to outputs.
+
+#![allow(clippy::needless_range_loop)] // The loops transpose.
+
+use super::scheme::{MOST, Scheme};
+use super::{CHUNK, Unit};
+use crate::backend::cpu::simd::Simd;
+use crate::ops::conv2d::cpu::Job;
+use crate::ops::conv2d::cpu::stage::Patch;
+use crate::ops::conv2d::cpu::tile::PANEL;
+
+/// Stages and transforms the channels `first..first + count`, at most [`CHUNK`], of a unit's tiles. Input (i, j) of
+/// the unit's t-th tile goes to `v + (i * INPUTS + j) * plane + t * step + first`.
+///
+/// # Safety
+/// That of [`Simd`]; `patch` holds the unit's pixels of one chunk, `v` all planes, `step` whole vectors.
+#[inline(always)]
+pub unsafe fn input<S: Simd, W: Scheme>(
+    job: &Job<'_>,
+    unit: &Unit,
+    [first, count]: [usize; 2],
+    patch: *mut f32,
+    v: *mut f32,
+    [plane, step]: [usize; 2],
+) {
+    let g = &job.g;
+    // Up-sampled pictures are padded by one large pixel: one pixel of x, of which the tile sees half.
+    let (top, left) = if W::UP { (1, 1) } else { (g.top, g.left) };
+    let area = Patch {
+        image: unit.image,
+        y: (unit.y * W::STEP) as isize - top as isize,
+        x: (unit.x * W::STEP) as isize - left as isize,
+        rows: (unit.rows - 1) * W::STEP + W::PIXELS,
+        cols: (unit.cols - 1) * W::STEP + W::PIXELS,
+        up: if W::UP { 0 } else { g.up },
+    };
+    // SAFETY: the caller's.
+    unsafe {
+        job.stage::<S>(&area, first, count, patch, CHUNK);
+        for t in 0..unit.rows * unit.cols {
+            let at = (t / unit.cols * area.cols + t % unit.cols) * W::STEP * CHUNK;
+            for lane in (0..count).step_by(S::LANES) {
+                let from = patch.add(at + lane);
+                let to = v.add(t * step + first + lane);
+                let zero = S::splat(0.0);
+                let mut columns = [[zero; MOST]; MOST];
+                for x in 0..W::PIXELS {
+                    let mut d = [zero; MOST];
+                    for (y, d) in d.iter_mut().enumerate().take(W::PIXELS) {
+                        *d = S::load(from.add((y * area.cols + x) * CHUNK));
+                    }
+                    let d = W::input::<S>(d);
+                    for i in 0..W::INPUTS {
+                        columns[i][x] = d[i];
+                    }
+                }
+                for (i, &row) in columns.iter().enumerate().take(W::INPUTS) {
+                    let row = W::input::<S>(row);
+                    for (j, &value) in row.iter().enumerate().take(W::INPUTS) {
+                        S::store(to.add((i * W::INPUTS + j) * plane), value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where a panel's outputs go.
+pub struct Output<'a> {
+    pub job: &'a Job<'a>,
+    /// The panel's first output channel, and how many it has.
+    pub first: usize,
+    pub width: usize,
+    /// Past the caches.
+    pub stream: bool,
+}
+
+impl Output<'_> {
+    /// Transforms the products of a unit's tiles, product (i, j) of the t-th at
+    /// `m + (i * POINTS + j) * plane + t * PANEL`, and adds bias and residual.
+    ///
+    /// # Safety
+    /// That of [`Simd`]; `m` holds all planes, and the outputs of this unit and panel are nobody else's.
+    #[inline(always)]
+    pub unsafe fn transform<S: Simd, W: Scheme>(&self, unit: &Unit, m: *const f32, plane: usize) {
+        for t in 0..unit.rows * unit.cols {
+            let at = [(unit.y + t / unit.cols) * W::OUT, (unit.x + t % unit.cols) * W::OUT];
+            for column in (0..self.width).step_by(S::LANES) {
+                // SAFETY: the caller's.
+                unsafe {
+                    let m = m.add(t * PANEL + column);
+                    let zero = S::splat(0.0);
+                    let mut rows = [[zero; MOST]; MOST];
+                    for j in 0..W::POINTS {
+                        let mut products = [zero; MOST];
+                        for (i, product) in products.iter_mut().enumerate().take(W::POINTS) {
+                            *product = S::load(m.add((i * W::POINTS + j) * plane));
+                        }
+                        let products = W::output::<S>(products);
+                        for y in 0..W::OUT {
+                            rows[y][j] = products[y];
+                        }
+                    }
+                    self.store::<S, W>(unit.image, at, column, &rows);
+                }
+            }
+        }
+    }
+
+    /// The outputs of one tile and vector of channels that lie inside the picture.
+    #[inline(always)]
+    unsafe fn store<S: Simd, W: Scheme>(
+        &self,
+        image: usize,
+        [y0, x0]: [usize; 2],
+        column: usize,
+        rows: &[[S::V; MOST]; MOST],
+    ) {
+        let g = &self.job.g;
+        let channel = self.first + column;
+        let n = S::LANES.min(self.width - column);
+        // SAFETY: only outputs inside the picture, and `n` channels that exist; the rest is the caller's.
+        unsafe {
+            let bias = S::load_up_to(self.job.bias.as_ptr().add(channel), n);
+            for (y, &row) in rows.iter().enumerate().take(W::OUT) {
+                if y0 + y >= g.oh {
+                    return;
+                }
+                let row = W::output::<S>(row);
+                let first = ((image * g.oh + y0 + y) * g.ow + x0) * g.k + channel;
+                for (x, &value) in row.iter().enumerate().take(W::OUT.min(g.ow - x0)) {
+                    let at = first + x * g.k;
+                    let mut value = S::add(value, bias);
+                    if let Some(residual) = self.job.residual {
+                        value = S::add(value, S::load_up_to(residual.as_ptr().add(at), n));
+                    }
+                    let out = self.job.out.slice(at..at + n).as_mut_ptr();
+                    if self.stream { S::stream(out, value) } else { S::store_up_to(out, value, n) }
+                }
+            }
+        }
+    }
+}
