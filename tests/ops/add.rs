@@ -11,6 +11,11 @@ fn add(seed: u64, shape: &[usize], leading: usize) -> Case {
     })
 }
 
+/// The adapters' tokens and their table of positions; a residual of the widest layer.
+pub fn published() -> Vec<Case> {
+    vec![add(1, &[1, 256, 512], 1), add(2, &[1, 256, 256, 128], 0)]
+}
+
 #[test]
 fn corners() {
     for (shape, leading) in [

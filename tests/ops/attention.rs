@@ -48,6 +48,18 @@ fn separate(seed: u64, shape: [usize; 3], op: Attention) -> Case {
     })
 }
 
+/// The adapters at f16 and f8; the CNN's single head at f16, f8 and for a picture of 1024 pixels.
+pub fn published() -> Vec<Case> {
+    let op = |heads| Attention { heads, causal: false };
+    vec![
+        packed(1, [1, 256, 512], op(8), 1.0),
+        packed(2, [1, 1024, 512], op(8), 1.0),
+        separate(3, [1, 256, 512], op(1)),
+        separate(4, [1, 1024, 512], op(1)),
+        separate(5, [1, 4096, 512], op(1)),
+    ]
+}
+
 #[test]
 fn corners() {
     for causal in [false, true] {

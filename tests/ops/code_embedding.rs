@@ -28,6 +28,11 @@ fn embedding(seed: u64, [n, k, h, w]: [usize; 4], count: usize, d: usize, mask: 
     })
 }
 
+/// Dual f16 and Triple f8.
+pub fn published() -> Vec<Case> {
+    vec![embedding(1, [1, 2, 16, 16], 16384, 8, 0), embedding(2, [4, 3, 32, 32], 16384, 8, 0)]
+}
+
 #[test]
 fn corners() {
     check(&embedding(1, [2, 2, 16, 16], 16384, 8, 0));

@@ -21,6 +21,11 @@ fn layer_norm(seed: u64, shape: &[usize], offset: f32) -> Case {
     })
 }
 
+/// The adapters' tokens at f16 and f8.
+pub fn published() -> Vec<Case> {
+    vec![layer_norm(1, &[1, 256, 512], 0.0), layer_norm(2, &[4, 1024, 512], 0.0)]
+}
+
 #[test]
 fn corners() {
     for shape in [

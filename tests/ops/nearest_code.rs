@@ -1,6 +1,6 @@
 use crate::table::{Case, Wide, check, cx, device, on, random, refuses};
 use fqgan::backend::cpu::Isa;
-use fqgan::exec::{Exec, Prepare};
+use fqgan::exec::{Exec, Param, Prepare};
 use fqgan::ops::nearest_code::{Codebook, NearestCode};
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -47,6 +47,23 @@ fn check_near(z: Tensor, codebook: Tensor) {
         assert_eq!(codes, run(2));
         assert_eq!(codes, run(3));
     }
+}
+
+fn nearest(z: Tensor, codebook: Tensor) -> Case {
+    let param = Param::new("embedding.weight", codebook.clone());
+    let name = format!("nearest_code ({}, {})", z.desc(), codebook.desc());
+    Case::new(NearestCode, vec![z, codebook], 0.0, |_| vec![]).with_run(name, move |e, inputs| {
+        let codebook = e.prepared(&param, &Codebook)?;
+        e.apply(NearestCode, &[&inputs[0], &codebook]).map(Vec::from)
+    })
+}
+
+/// A branch at f16, at f8, and a codebook of another shape.
+pub fn published() -> Vec<Case> {
+    let f32 = DType::F32;
+    [([1, 16, 16, 8], 16384), ([4, 32, 32, 8], 16384), ([1, 16, 16, 256], 1024)]
+        .map(|(shape, n)| nearest(random(1, &shape, f32), random(2, &[n, shape[3]], f32)))
+        .into()
 }
 
 /// Exactly these codes, at every level.

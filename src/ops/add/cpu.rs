@@ -51,11 +51,7 @@ impl Kernel for Sum<'_> {
                 unsafe {
                     let (a, b) = (self.a.as_ptr().add(at + first), self.b.as_ptr().add(phase + first));
                     let out = self.out.as_mut_ptr().add(at + first);
-                    if n == S::LANES {
-                        S::store(out, S::add(S::load(a), S::load(b)));
-                    } else {
-                        S::store_n(out, S::add(S::load_n(a, n), S::load_n(b, n)), n);
-                    }
+                    S::store_up_to(out, S::add(S::load_up_to(a, n), S::load_up_to(b, n)), n);
                 }
             }
             at += run;

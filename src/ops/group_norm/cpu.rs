@@ -102,7 +102,7 @@ impl<T: Lanes> Kernel for Sums<'_, T> {
                 let (mut a, mut b) = (S::splat(0.0), S::splat(0.0));
                 for row in self.rows.chunks_exact(c) {
                     let p = row.as_ptr().add(first);
-                    let x = if n == S::LANES { T::load::<S>(p) } else { T::load_n::<S>(p, n) };
+                    let x = T::load_n::<S>(p, n);
                     let d = S::sub(x, pivot);
                     a = S::add(a, d);
                     b = S::fma(d, d, b);
@@ -157,8 +157,8 @@ impl<T: Lanes> Kernel for Affine<'_, T> {
                 // SAFETY: `first + n <= c`, the length of all four slices.
                 unsafe {
                     let v = T::load_n::<S>(x.as_ptr().add(first), n);
-                    let scale = S::load_n(self.scale.as_ptr().add(first), n);
-                    let shift = S::load_n(self.shift.as_ptr().add(first), n);
+                    let scale = S::load_up_to(self.scale.as_ptr().add(first), n);
+                    let shift = S::load_up_to(self.shift.as_ptr().add(first), n);
                     let mut v = S::fma(v, scale, shift);
                     if self.silu {
                         v = math::silu::<S>(v);

@@ -34,6 +34,7 @@ impl Kernel for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let c = self.weight.len();
+        let (weight, bias) = (self.weight.as_ptr(), self.bias.as_ptr());
         for (x, y) in self.x.chunks_exact(c).zip(self.y.chunks_exact_mut(c)) {
             let (x, y) = (x.as_ptr(), y.as_mut_ptr());
             // SAFETY: `fold` and the loop stay within c elements, the length of all four slices.
@@ -51,11 +52,10 @@ impl Kernel for Rows<'_> {
                 let (inverse, shift) = (S::splat(inverse as f32), S::splat((-shift * inverse) as f32));
                 for first in (0..c).step_by(S::LANES) {
                     let n = S::LANES.min(c - first);
-                    let d = S::sub(S::load_n(x.add(first), n), pivot);
-                    let weight = S::load_n(self.weight.as_ptr().add(first), n);
-                    let bias = S::load_n(self.bias.as_ptr().add(first), n);
-                    let v = S::fma(S::fma(d, inverse, shift), weight, bias);
-                    S::store_n(y.add(first), v, n);
+                    let d = S::sub(S::load_up_to(x.add(first), n), pivot);
+                    let (weight, bias) =
+                        (S::load_up_to(weight.add(first), n), S::load_up_to(bias.add(first), n));
+                    S::store_up_to(y.add(first), S::fma(S::fma(d, inverse, shift), weight, bias), n);
                 }
             }
         }

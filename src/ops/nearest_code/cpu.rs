@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Latents a block, which share each read of the codebook; the cut does not depend on the threads.
 const ROWS: usize = 16;
-/// Latents whose scores are in registers at once.
-const TILE: usize = 4;
 /// Bytes of the codebook that all rows of a block go through before the next: half of a small L1 cache.
 const CHUNK: usize = 16 << 10;
 
@@ -73,28 +71,22 @@ impl Kernel for Block<'_> {
     type Output = Option<usize>;
     #[inline(always)]
     fn run<S: Simd>(self) -> Option<usize> {
-        // With the usual dimensions known, the loop over them is straight code.
-        match self.d {
-            8 => self.search::<S, 8>(),
-            4 => self.search::<S, 4>(),
-            _ => self.search::<S, 0>(),
-        }
+        // As many latents at once as there are registers for.
+        if S::REGISTERS >= 32 { self.search::<S, 8>() } else { self.search::<S, 4>() }
     }
 }
 
 impl Block<'_> {
-    /// `D` is the dimension, or 0 where it is known at run time only.
     #[inline(always)]
-    fn search<S: Simd, const D: usize>(self) -> Option<usize> {
-        let d = if D > 0 { D } else { self.d };
-        let rows = self.out.len();
+    fn search<S: Simd, const TILE: usize>(self) -> Option<usize> {
+        let (d, rows) = (self.d, self.out.len());
         let (unit_z, state) = self.scratch.split_at_mut(ROWS * d);
         for (row, z) in self.z.chunks_exact(d).enumerate() {
             if unit(z, &mut unit_z[row * d..][..d]).is_none() {
                 return Some(row);
             }
         }
-        // A tile is always whole: rows past the last are zero.
+        // Tiles are always whole: rows past the last are zero.
         unit_z[rows * d..].fill(0.0);
         for state in state.chunks_exact_mut(2 * PANEL) {
             state[..PANEL].fill(f32::NEG_INFINITY);
@@ -110,7 +102,7 @@ impl Block<'_> {
                 unsafe {
                     let z = unit_z.as_ptr().add(first * d);
                     let state = state.as_mut_ptr().add(first * 2 * PANEL);
-                    tile::<S>(z, d, panels, index * chunk, state);
+                    tile::<S, TILE>(z, d, panels, index * chunk, state);
                 }
             }
         }
@@ -124,8 +116,14 @@ impl Block<'_> {
 /// Carries the running maxima of `TILE` latents on over some panels. A vector's place is its number among all
 /// vectors of the codebook; within a lane the places ascend, so that a tie leaves the lower one.
 #[inline(always)]
-unsafe fn tile<S: Simd>(z: *const f32, d: usize, panels: &[f32], first: usize, state: *mut f32) {
-    const { assert!(PANEL.is_multiple_of(S::LANES)) };
+unsafe fn tile<S: Simd, const TILE: usize>(
+    z: *const f32,
+    d: usize,
+    panels: &[f32],
+    first: usize,
+    state: *mut f32,
+) {
+    const { assert!(PANEL.is_multiple_of(S::LANES) && ROWS.is_multiple_of(TILE)) };
     // SAFETY: the caller's.
     unsafe {
         let mut best: [S::V; TILE] = std::array::from_fn(|r| S::load(state.add(r * 2 * PANEL)));

@@ -42,12 +42,12 @@ impl Lanes for f32 {
     #[inline(always)]
     unsafe fn load_n<S: Simd>(p: *const f32, n: usize) -> S::V {
         // SAFETY: the caller's.
-        unsafe { S::load_n(p, n) }
+        unsafe { S::load_up_to(p, n) }
     }
     #[inline(always)]
     unsafe fn store_n<S: Simd>(p: *mut f32, v: S::V, n: usize) {
         // SAFETY: the caller's.
-        unsafe { S::store_n(p, v, n) }
+        unsafe { S::store_up_to(p, v, n) }
     }
     #[inline(always)]
     fn get(self) -> f32 {
@@ -71,6 +71,10 @@ impl Lanes for bf16 {
     }
     #[inline(always)]
     unsafe fn load_n<S: Simd>(p: *const bf16, n: usize) -> S::V {
+        if n == S::LANES {
+            // SAFETY: the caller's.
+            return unsafe { Self::load::<S>(p) };
+        }
         let mut wide = [0.0; WIDEST];
         for (i, x) in wide.iter_mut().enumerate().take(n) {
             // SAFETY: i < n.
@@ -81,6 +85,10 @@ impl Lanes for bf16 {
     }
     #[inline(always)]
     unsafe fn store_n<S: Simd>(p: *mut bf16, v: S::V, n: usize) {
+        if n == S::LANES {
+            // SAFETY: the caller's.
+            return unsafe { Self::store::<S>(p, v) };
+        }
         let mut wide = [0.0; WIDEST];
         // SAFETY: WIDEST lanes are there.
         unsafe { S::store(wide.as_mut_ptr(), v) };

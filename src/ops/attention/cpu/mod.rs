@@ -190,7 +190,7 @@ impl Block<'_> {
                 // SAFETY: a line of the sum is whole vectors, and `store_n` stays inside `out`.
                 unsafe {
                     let v = S::mul(S::load(sum.as_ptr().add(first)), S::splat(inverse));
-                    S::store_n(out.as_mut_ptr().add(first), v, S::LANES.min(self.width - first));
+                    S::store_up_to(out.as_mut_ptr().add(first), v, S::LANES.min(self.width - first));
                 }
             }
         }

@@ -3,6 +3,16 @@
 use super::{LINE, QUERIES};
 use crate::backend::cpu::simd::Simd;
 
+/// Rows of a tile two vectors wide: as many as leave registers for the operands.
+#[inline(always)]
+fn rows<S: Simd>() -> usize {
+    match S::REGISTERS {
+        32.. => 8,
+        16.. => 4,
+        _ => 2,
+    }
+}
+
 /// scores[key][query] = k[key] . q[query] for `keys` rows of k and the first `columns` queries.
 ///
 /// # Safety
@@ -23,8 +33,7 @@ pub unsafe fn scores<S: Simd>(
     unsafe {
         while key < keys {
             let (k, scores) = (k.add(key * stride), scores.add(key * QUERIES));
-            let wide = if S::LANES == 8 { 4 } else { 8 };
-            let rows = if keys - key >= wide { wide } else { 1 };
+            let rows = if keys - key >= rows::<S>() { rows::<S>() } else { 1 };
             let mut column = 0;
             while column < columns {
                 let (q, scores) = (q.add(column), scores.add(column));
@@ -34,6 +43,8 @@ pub unsafe fn scores<S: Simd>(
                     (8, false) => score_tile::<S, 8, 1>(q, k, stride, width, scores),
                     (4, true) => score_tile::<S, 4, 2>(q, k, stride, width, scores),
                     (4, false) => score_tile::<S, 4, 1>(q, k, stride, width, scores),
+                    (2, true) => score_tile::<S, 2, 2>(q, k, stride, width, scores),
+                    (2, false) => score_tile::<S, 2, 1>(q, k, stride, width, scores),
                     (_, true) => score_tile::<S, 1, 2>(q, k, stride, width, scores),
                     (_, false) => score_tile::<S, 1, 1>(q, k, stride, width, scores),
                 }
@@ -99,18 +110,20 @@ pub unsafe fn weigh<S: Simd>(
         while channel < width {
             let left = width - channel;
             let (v, sum) = (v.add(channel), sum.add(channel));
-            let rows = if S::LANES == 16 { 8 } else { 4 };
-            for query in (0..columns).step_by(rows) {
+            for query in (0..columns).step_by(rows::<S>()) {
                 let (p, sum) = (weights.add(query), sum.add(query * line));
                 let shrink = if shrink.is_null() { shrink } else { shrink.add(query) };
                 let lanes = left.min(S::LANES);
-                match (rows, left >= 2 * S::LANES, left >= S::LANES) {
+                match (rows::<S>(), left >= 2 * S::LANES, left >= S::LANES) {
                     (8, true, _) => sum_tile::<S, 8, 2, true>(p, v, stride, lanes, keys, shrink, sum, line),
                     (8, _, true) => sum_tile::<S, 8, 1, true>(p, v, stride, lanes, keys, shrink, sum, line),
                     (8, _, _) => sum_tile::<S, 8, 1, false>(p, v, stride, lanes, keys, shrink, sum, line),
-                    (_, true, _) => sum_tile::<S, 4, 2, true>(p, v, stride, lanes, keys, shrink, sum, line),
-                    (_, _, true) => sum_tile::<S, 4, 1, true>(p, v, stride, lanes, keys, shrink, sum, line),
-                    (_, _, _) => sum_tile::<S, 4, 1, false>(p, v, stride, lanes, keys, shrink, sum, line),
+                    (4, true, _) => sum_tile::<S, 4, 2, true>(p, v, stride, lanes, keys, shrink, sum, line),
+                    (4, _, true) => sum_tile::<S, 4, 1, true>(p, v, stride, lanes, keys, shrink, sum, line),
+                    (4, _, _) => sum_tile::<S, 4, 1, false>(p, v, stride, lanes, keys, shrink, sum, line),
+                    (_, true, _) => sum_tile::<S, 2, 2, true>(p, v, stride, lanes, keys, shrink, sum, line),
+                    (_, _, true) => sum_tile::<S, 2, 1, true>(p, v, stride, lanes, keys, shrink, sum, line),
+                    (_, _, _) => sum_tile::<S, 2, 1, false>(p, v, stride, lanes, keys, shrink, sum, line),
                 }
             }
             channel += if left >= 2 * S::LANES { 2 * S::LANES } else { S::LANES };
