@@ -1,6 +1,8 @@
 //! Every operation against f64 oracles in plain loops: see `table.rs` for what is checked, and a file an
 //! operation for its cases.
 
+#![allow(dead_code)] // The benches run what `published` lists.
+
 mod table;
 
 mod add;
