@@ -1,8 +1,9 @@
 //! Weight files: what is in them, their tensors without a copy where the file allows it, and writing them.
 //!
 //! Files come from strangers. Each format has one file that holds its trust boundary (`header.rs` for
-//! safetensors): what leaves it names bytes that exist, and a hostile file gets an error.
+//! safetensors, `checkpoint/pickle.rs` for PyTorch's): what leaves it names bytes that exist, and a hostile file gets an error.
 
+mod checkpoint;
 pub mod formula;
 mod header;
 pub(crate) mod infer;
@@ -15,4 +16,4 @@ mod store;
 pub use listing::{FileType, Info, Listing};
 pub use manifest::{Comparison, Manifest};
 pub use save::{Metadata, save, save_with, write_with};
-pub use source::{Map, Source};
+pub use source::{Format, Map, Source};

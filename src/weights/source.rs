@@ -1,5 +1,6 @@
+use super::checkpoint::{self, Checkpoint};
 use super::header;
-use super::listing::{Info, Listing};
+use super::listing::{FileType, Info, Listing};
 use super::store::Store;
 use crate::error::{Context, Error, Result};
 use crate::tensor::{Bytes, Desc, Tensor};
@@ -25,25 +26,47 @@ pub enum Map {
 /// alignment allows it; it keeps the map alive for itself, so a `Source` may be dropped before its tensors.
 pub struct Source {
     name: String,
-    store: Store,
     listing: Listing,
-    places: BTreeMap<String, Place>,
+    content: Content,
     metadata: BTreeMap<String, String>,
 }
 
-/// Where a tensor's elements are.
-enum Place {
-    /// One after the other in the file.
-    Plain { offset: u64, len: usize },
-    /// In memory.
-    Made(Tensor),
+/// Where the tensors are.
+enum Content {
+    /// Of a safetensors file: where each one's bytes begin in the store, and how many they are.
+    Safetensors {
+        store: Store,
+        places: BTreeMap<String, (u64, usize)>,
+    },
+    Checkpoint(Checkpoint),
+    Made(BTreeMap<String, Tensor>),
+}
+
+/// What kind of file a [`Source`] reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A safetensors file.
+    Safetensors,
+    /// A checkpoint of PyTorch.
+    Checkpoint {
+        /// Under which of its keys the weights are; empty when they are all there is.
+        part: Vec<String>,
+        /// Its other keys, which are not read.
+        others: Vec<String>,
+    },
+    /// No file: tensors that were there already.
+    Memory,
 }
 
 impl Source {
-    /// Opens a safetensors file.
+    /// Opens a safetensors file, or a checkpoint that `torch.save` wrote (`.pt`).
+    ///
+    /// Of a checkpoint with more in it than weights, the weights are those under the first of `ema`, `model`,
+    /// `module` and `state_dict` that there is; a generator's are never taken from `ema`.
     ///
     /// # Errors
-    /// `Io` when the file cannot be read, `Format` when it is not what it should be, `OutOfMemory`.
+    /// `Io` when the file cannot be read, `Format` when it is not what it should be, `Unsupported` for a
+    /// checkpoint of a PyTorch before 1.6, `OutOfMemory`.
     pub fn open(path: impl AsRef<Path>, map: Map) -> Result<Source> {
         let path = path.as_ref();
         let io = |e: std::io::Error| Error::io(format_args!("opening {}", path.display()), &e);
@@ -66,7 +89,7 @@ impl Source {
         Source::read(path.display().to_string(), store)
     }
 
-    /// Reads a safetensors file that somebody holds in memory, at any alignment.
+    /// Reads a safetensors file or a checkpoint that somebody holds in memory, at any alignment.
     ///
     /// # Errors
     /// As [`Source::open`].
@@ -79,49 +102,58 @@ impl Source {
         tensors: impl IntoIterator<Item = (String, Tensor)>,
         metadata: BTreeMap<String, String>,
     ) -> Source {
-        let places: BTreeMap<_, _> = tensors.into_iter().map(|(name, t)| (name, Place::Made(t))).collect();
-        let info = |place: &Place| match place {
-            Place::Made(t) => {
-                Info { dtype: super::listing::FileType::Known(t.dtype()), shape: t.shape().to_vec() }
-            }
-            Place::Plain { .. } => unreachable!("only tensors were put in"),
-        };
-        let listing = places.iter().map(|(name, place)| (name.clone(), info(place))).collect();
-        Source {
-            name: "weights in memory".into(),
-            store: Store::Memory(Arc::new(Vec::new())),
-            listing,
-            places,
-            metadata,
-        }
+        let made: BTreeMap<String, Tensor> = tensors.into_iter().collect();
+        let info = |t: &Tensor| Info { dtype: FileType::Known(t.dtype()), shape: t.shape().to_vec() };
+        let listing = made.iter().map(|(name, t)| (name.clone(), info(t))).collect();
+        Source { name: "weights in memory".into(), listing, content: Content::Made(made), metadata }
     }
 
     fn read(name: String, store: Store) -> Result<Source> {
         if cfg!(target_endian = "big") {
             return Err(Error::unsupported("weight files are little-endian, this machine is not"));
         }
-        let open = || -> Result<(header::Header, u64)> {
-            let len = store.len();
-            if len < header::PREFIX {
-                return Err(Error::format(format!("no weight file: it has {len} bytes")));
-            }
-            let mut prefix = [0; 8];
-            store.read_into(0, &mut prefix)?;
-            let n = header::length(prefix, len)?;
-            let data = header::PREFIX + n as u64;
-            Ok((header::parse(&store.read(header::PREFIX, n)?, len - data)?, data))
-        };
-        let (header, data) = open().context(|| &name)?;
+        let len = store.len();
+        let mut start = [0; 16];
+        let start = &mut start[..len.min(16) as usize];
+        store.read_into(0, start).context(|| &name)?;
+        if checkpoint::is_archive(start) {
+            let checkpoint = Checkpoint::open(Arc::new(store)).context(|| &name)?;
+            let listing = checkpoint.infos().map(|(name, info)| (name.to_string(), info.clone())).collect();
+            return Ok(Source {
+                name,
+                listing,
+                content: Content::Checkpoint(checkpoint),
+                metadata: BTreeMap::new(),
+            });
+        }
+        if checkpoint::is_legacy(start) {
+            return Err(checkpoint::legacy().context(name));
+        }
+        let (header, data) = safetensors_header(start, &store).context(|| &name)?;
         let mut places = BTreeMap::new();
         let mut infos = Vec::new();
         for (tensor, entry) in header.tensors {
             let len = usize::try_from(entry.end - entry.begin)
                 .map_err(|_| Error::format(format!("{name}: tensor {tensor} does not fit in memory")))?;
-            places.insert(tensor.clone(), Place::Plain { offset: data + entry.begin, len });
+            places.insert(tensor.clone(), (data + entry.begin, len));
             infos.push((tensor, entry.info));
         }
         let listing = infos.into_iter().collect();
-        Ok(Source { name, store, listing, places, metadata: header.metadata })
+        Ok(Source {
+            name,
+            listing,
+            content: Content::Safetensors { store, places },
+            metadata: header.metadata,
+        })
+    }
+
+    /// What kind of file it is.
+    pub fn format(&self) -> Format {
+        match &self.content {
+            Content::Safetensors { .. } => Format::Safetensors,
+            Content::Checkpoint(c) => Format::Checkpoint { part: c.part.clone(), others: c.others.clone() },
+            Content::Made(_) => Format::Memory,
+        }
     }
 
     /// The file's path, or what else it is, for messages.
@@ -159,10 +191,8 @@ impl Source {
     /// # Errors
     /// `Unsupported` for a type that no tensor has, `Io` or `OutOfMemory` when it had to be read or copied.
     pub fn get(&self, name: &str) -> Result<Option<Tensor>> {
-        let (Some(place), Some(info)) = (self.places.get(name), self.listing.get(name)) else {
-            return Ok(None);
-        };
-        self.load(place, info).map(Some).context(|| format!("{}: tensor {name}", self.name))
+        let Some(info) = self.listing.get(name) else { return Ok(None) };
+        self.load(name, info).map(Some).context(|| format!("{}: tensor {name}", self.name))
     }
 
     /// The tensor of that name.
@@ -173,15 +203,29 @@ impl Source {
         self.get(name)?.ok_or_else(|| Error::format(format!("{}: tensor {name} is missing", self.name)))
     }
 
-    fn load(&self, place: &Place, info: &Info) -> Result<Tensor> {
-        match place {
-            Place::Made(tensor) => Ok(tensor.clone()),
-            Place::Plain { offset, len } => {
+    fn load(&self, name: &str, info: &Info) -> Result<Tensor> {
+        let lost = || Error::internal("listed, but not there");
+        match &self.content {
+            Content::Made(all) => all.get(name).cloned().ok_or_else(lost),
+            Content::Checkpoint(checkpoint) => checkpoint.tensor(name),
+            Content::Safetensors { store, places } => {
+                let (offset, len) = *places.get(name).ok_or_else(lost)?;
                 let (dtype, shape) = info.readable()?;
-                Tensor::new(Desc::plain(shape, dtype), self.store.storage(*offset, *len, dtype.size())?)
+                Tensor::new(Desc::plain(shape, dtype), store.storage(offset, len, dtype.size())?)
             }
         }
     }
+}
+
+/// The header of a file that begins with `start`, and where its data begin.
+fn safetensors_header(start: &[u8], store: &Store) -> Result<(header::Header, u64)> {
+    let len = store.len();
+    let Some(prefix) = start.first_chunk() else {
+        return Err(Error::format(format!("no weight file: it has {len} bytes")));
+    };
+    let n = header::length(*prefix, len)?;
+    let data = header::PREFIX + n as u64;
+    Ok((header::parse(&store.read(header::PREFIX, n)?, len - data)?, data))
 }
 
 impl std::fmt::Debug for Source {

@@ -7,6 +7,7 @@ use fqgan::weights::formula::Entry;
 use fqgan::weights::{self, FileType, Info, Listing, Metadata};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A golden case's weights: which tensors, and the formula's numbers for each.
 pub struct Manifest {
@@ -76,4 +77,20 @@ pub fn formula_file(name: &str) -> PathBuf {
     weights::write_with(File::create(&part).unwrap(), &descs, &Metadata::new(), make).unwrap();
     fs::rename(&part, &path).unwrap();
     path
+}
+
+/// Bytes that begin at any alignment.
+pub fn shifted(bytes: &[u8], by: usize) -> Arc<dyn fqgan::tensor::Bytes> {
+    struct Shifted(Vec<u64>, usize, usize);
+    impl fqgan::tensor::Bytes for Shifted {
+        fn bytes(&self) -> &[u8] {
+            // SAFETY: the words are initialised and `new` made them cover the range.
+            unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast::<u8>().add(self.1), self.2) }
+        }
+    }
+    let mut raw = vec![0u8; by];
+    raw.extend_from_slice(bytes);
+    raw.resize(raw.len().next_multiple_of(8), 0);
+    let words = raw.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().unwrap())).collect();
+    Arc::new(Shifted(words, by, bytes.len()))
 }

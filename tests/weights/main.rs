@@ -3,7 +3,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod checkpoint;
 mod config;
 mod formula;
 mod params;
+mod pickling;
 mod safetensors;

@@ -1,5 +1,6 @@
 //! The safetensors reader and writer, against the reference implementation and against damage.
 
+use crate::common::shifted;
 use fqgan::tensor::{DType, Tensor};
 use fqgan::weights::{Map, Metadata, Source, save};
 use fqgan::{Result, Status};
@@ -36,22 +37,6 @@ fn saved() -> Vec<u8> {
 fn same(a: &Tensor, b: &Tensor) -> bool {
     let bytes = a.desc().bytes().unwrap();
     a.desc() == b.desc() && a.storage().as_bytes()[..bytes] == b.storage().as_bytes()[..bytes]
-}
-
-/// Bytes that begin at any alignment.
-fn shifted(bytes: &[u8], by: usize) -> Arc<dyn fqgan::tensor::Bytes> {
-    struct Shifted(Vec<u64>, usize, usize);
-    impl fqgan::tensor::Bytes for Shifted {
-        fn bytes(&self) -> &[u8] {
-            // SAFETY: the words are initialised and `new` made them cover the range.
-            unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast::<u8>().add(self.1), self.2) }
-        }
-    }
-    let mut raw = vec![0u8; by];
-    raw.extend_from_slice(bytes);
-    raw.resize(raw.len().next_multiple_of(8), 0);
-    let words = raw.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().unwrap())).collect();
-    Arc::new(Shifted(words, by, bytes.len()))
 }
 
 fn check_all(source: &Source) {
