@@ -19,16 +19,12 @@ impl<'a> Eager<'a> {
     pub fn cx(&self) -> Cx<'a> {
         Cx { device: self.device, workspace: self.workspace }
     }
-}
 
-impl Exec for Eager<'_> {
-    type Value = Tensor;
-
-    fn desc(&self, value: &Tensor) -> Desc {
-        *value.desc()
-    }
-
-    fn apply<O: Op<N>, const N: usize>(&self, op: O, inputs: &[&Tensor]) -> Result<[Tensor; N]> {
+    /// Runs an operation.
+    ///
+    /// # Errors
+    /// The operation's, with its name before the message.
+    pub fn run<O: Op<N>, const N: usize>(&self, op: &O, inputs: &[&Tensor]) -> Result<[Tensor; N]> {
         let run = || {
             let mut descs = [Desc::plain([], DType::F32); MAX_INPUTS];
             let descs = descs
@@ -48,6 +44,18 @@ impl Exec for Eager<'_> {
             Ok(outputs)
         };
         run().context(|| O::NAME)
+    }
+}
+
+impl Exec for Eager<'_> {
+    type Value = Tensor;
+
+    fn desc(&self, value: &Tensor) -> Desc {
+        *value.desc()
+    }
+
+    fn apply<O: Op<N> + 'static, const N: usize>(&self, op: O, inputs: &[&Tensor]) -> Result<[Tensor; N]> {
+        self.run(&op, inputs)
     }
 
     fn param(&self, param: &Param) -> Result<Tensor> {

@@ -1,12 +1,14 @@
 //! How a model runs. A model is written once over [`Exec`]; the executor decides whether an operation is
-//! just run ([`Eager`]) or also remembered.
+//! just run ([`Eager`]) or also remembered, for gradients ([`Tape`]).
 
 mod eager;
 mod param;
+mod tape;
 mod variant;
 
 pub use eager::Eager;
 pub use param::{Param, Prepare};
+pub use tape::{Sum, Tape, Var};
 pub use variant::forced_variant;
 
 use crate::backend::{Device, Workspace};
@@ -57,7 +59,31 @@ pub trait Op<const N: usize = 1> {
     /// # Errors
     /// `OutOfMemory` for scratch, `Unsupported` when the device has no kernel.
     fn forward(&self, cx: Cx<'_>, inputs: &[&Tensor], outputs: &mut [Tensor; N]) -> Result<()>;
+
+    /// The rule: gradients of the inputs from those of the outputs, built of plain operations.
+    ///
+    /// # Errors
+    /// `Unsupported` for an operation that has none; those of the operations it is built of.
+    fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, N>) -> Result<Gradients> {
+        let _ = (e, pass);
+        Err(Error::unsupported(format!("{} has no gradient", Self::NAME)))
+    }
 }
+
+/// What a rule is given.
+pub struct Backward<'a, const N: usize> {
+    /// The operation's inputs, as [`Op::forward`] had them.
+    pub inputs: &'a [&'a Tensor],
+    /// Its outputs.
+    pub outputs: &'a [Tensor; N],
+    /// Gradients of the outputs; `None` where nothing depends on one. At least one is there.
+    pub grads: &'a [Option<Tensor>; N],
+    /// For each input, whether its gradient is of use.
+    pub wanted: &'a [bool],
+}
+
+/// Gradients of the inputs, in order. `None` where none is wanted or none flows.
+pub type Gradients = [Option<Tensor>; MAX_INPUTS];
 
 /// The most inputs an operation may have.
 pub const MAX_INPUTS: usize = 8;
@@ -74,7 +100,11 @@ pub trait Exec {
     ///
     /// # Errors
     /// The operation's, with its name before the message.
-    fn apply<O: Op<N>, const N: usize>(&self, op: O, inputs: &[&Self::Value]) -> Result<[Self::Value; N]>;
+    fn apply<O: Op<N> + 'static, const N: usize>(
+        &self,
+        op: O,
+        inputs: &[&Self::Value],
+    ) -> Result<[Self::Value; N]>;
 
     /// A weight as the file has it.
     ///

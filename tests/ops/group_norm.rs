@@ -1,3 +1,4 @@
+use crate::gradients::check_gradients;
 use crate::table::{Case, Wide, check, random, refuses};
 use fqgan::ops::group_norm::{Apply, Coefficients};
 use fqgan::tensor::{DType, Tensor};
@@ -46,16 +47,11 @@ fn apply(seed: u64, shape: [usize; 4], dtype: DType, silu: bool) -> Case {
     let inputs = vec![random(seed, &shape, dtype), random(seed + 1, &[n, 2, c], DType::F32)];
     let bound = if dtype == DType::BF16 { 4e-3 } else { 1e-6 };
     Case::new(Apply { silu }, inputs, bound, move |all| {
-        let per_image = all[0].data.len() / n;
-        let value = |(i, x): (usize, &f64)| {
-            let at = i / per_image * 2 * c + i % c;
-            let v = x * all[1].data[at] + all[1].data[at + c];
-            if silu { v / (1.0 + (-v).exp()) } else { v }
-        };
-        vec![all[0].data.iter().enumerate().map(value).collect()]
+        vec![applied(all, all[0].data.len() / n.max(1), c, silu)]
     })
 }
 
+<<<<<<< HEAD
 /// The widest and the deepest layer.
 pub fn published() -> Vec<Case> {
     let f32 = DType::F32;
@@ -65,6 +61,15 @@ pub fn published() -> Vec<Case> {
         apply(3, [1, 256, 256, 128], f32, true),
         apply(4, [1, 16, 16, 512], f32, true),
     ]
+=======
+fn applied(all: &[Wide], per_image: usize, c: usize, silu: bool) -> Vec<f64> {
+    let value = |(i, x): (usize, &f64)| {
+        let at = i / per_image * 2 * c + i % c;
+        let v = x * all[1].data[at] + all[1].data[at + c];
+        if silu { v / (1.0 + (-v).exp()) } else { v }
+    };
+    all[0].data.iter().enumerate().map(value).collect()
+>>>>>>> 4eff895 (exec: a tape beside the eager executor, rules on operations, GroupNorm's as the first)
 }
 
 #[test]
@@ -112,5 +117,25 @@ proptest! {
         let dtype = if half { DType::BF16 } else { DType::F32 };
         check(&coefficients(seed, [n, h, w, width * groups], groups, dtype, 0.0));
         check(&apply(seed, [n, h, w, width * groups], dtype, silu));
+    }
+}
+
+#[test]
+fn gradients() {
+    for (shape, groups) in [([2, 2, 3, 8], 4), ([1, 3, 1, 6], 1), ([1, 1, 2, 5], 5)] {
+        let c = shape[3];
+        let x = random(1, &shape, DType::F32);
+        let (weight, bias) = (random(2, &[c], DType::F32), random(3, &[c], DType::F32));
+        let op = Coefficients { groups, eps: 1e-2 };
+        check_gradients(op, &[x.clone(), weight, bias], &[0, 1, 2], 2e-5, |all| {
+            vec![oracle(all, groups, 1e-2)]
+        });
+        let [n, per_image] = [shape[0], shape[1] * shape[2] * c];
+        for silu in [false, true] {
+            let coefficients = random(4, &[n, 2, c], DType::F32);
+            check_gradients(Apply { silu }, &[x.clone(), coefficients], &[0, 1], 2e-5, |all| {
+                vec![applied(all, per_image, c, silu)]
+            });
+        }
     }
 }

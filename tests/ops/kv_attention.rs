@@ -1,6 +1,6 @@
 use crate::table::{Case, Wide, check, device, on, random, refuses, same_bits};
 use fqgan::backend::cpu::Isa;
-use fqgan::exec::{Eager, Exec};
+use fqgan::exec::Eager;
 use fqgan::ops::kv_attention::{Cache, KvAttention};
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -49,7 +49,7 @@ fn in_runs(e: &Eager<'_>, qkv: &Tensor, heads: usize, dtype: DType, ends: &[usiz
     let mut out = vec![0.0f32; b * t * d];
     let mut position = 0;
     for &end in ends {
-        let [y] = e.apply(KvAttention { position, cache: &cache }, &[&part(qkv, position, end)]).unwrap();
+        let [y] = e.run(&KvAttention { position, cache: &cache }, &[&part(qkv, position, end)]).unwrap();
         for (row, y) in y.data::<f32>().unwrap().chunks_exact((end - position) * d).enumerate() {
             out[(row * t + position) * d..(row * t + end) * d].copy_from_slice(y);
         }
@@ -102,7 +102,7 @@ fn extremes() {
         let cache = Cache::new(e.cx().workspace, 1, 1, 4, 1, DType::F32).unwrap();
         let qkv =
             Tensor::from_slice([1, 3, 3], &[1e4, -1e4, 1.0, 1e4, 1e4, 2.0, 1.0, f32::NAN, 3.0]).unwrap();
-        let [y] = e.apply(KvAttention { position: 0, cache: &cache }, &[&qkv]).unwrap();
+        let [y] = e.run(&KvAttention { position: 0, cache: &cache }, &[&qkv]).unwrap();
         let y = y.data::<f32>().unwrap();
         assert!(y[0] == 1.0 && y[1] == 2.0 && y[2].is_nan(), "{y:?}");
     });
@@ -114,7 +114,7 @@ fn a_later_position_can_be_taken_back() {
     on(&device(Isa::best(), 1), |e| {
         let cache = Cache::new(e.cx().workspace, 1, 1, 4, 4, DType::F32).unwrap();
         let run = |position, from, to| {
-            let [y] = e.apply(KvAttention { position, cache: &cache }, &[&part(&qkv, from, to)]).unwrap();
+            let [y] = e.run(&KvAttention { position, cache: &cache }, &[&part(&qkv, from, to)]).unwrap();
             y
         };
         let first = run(0, 0, 3);

@@ -3,6 +3,7 @@
 
 #![allow(dead_code)] // The benches run what `published` lists.
 
+mod gradients;
 mod table;
 
 mod add;

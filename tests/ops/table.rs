@@ -199,7 +199,7 @@ pub fn random(seed: u64, shape: &[usize], dtype: DType) -> Tensor {
 /// The operation refuses these inputs, with a message that contains `says`.
 #[track_caller]
 pub fn refuses<O: Op<N>, const N: usize>(op: O, inputs: &[&Tensor], says: &str) {
-    let error = on(&device(Isa::best(), 1), |e| e.apply(op, inputs).err()).expect("it was accepted");
+    let error = on(&device(Isa::best(), 1), |e| e.run(&op, inputs).err()).expect("it was accepted");
     assert!(error.message().contains(says), "message {:?} lacks {says:?}", error.message());
 }
 

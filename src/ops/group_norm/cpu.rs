@@ -1,4 +1,4 @@
-use super::{Apply, Coefficients};
+use super::{Apply, ApplyBackward, Coefficients};
 use crate::backend::cpu::simd::{Kernel, Lanes, Simd, math};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
@@ -165,6 +165,86 @@ impl<T: Lanes> Kernel for Affine<'_, T> {
                     }
                     T::store_n::<S>(y.as_mut_ptr().add(first), v, n);
                 }
+            }
+        }
+    }
+}
+
+pub(super) fn apply_backward(
+    op: &ApplyBackward,
+    cx: Cx<'_>,
+    cpu: &Cpu,
+    inputs: &[&Tensor],
+    outputs: &mut [Tensor; 2],
+) -> Result<()> {
+    let [n, h, w, c] = dims(inputs[0])?;
+    let (x, coefficients) = (inputs[0].data::<f32>()?, inputs[1].data::<f32>()?);
+    let grad = inputs[2].data::<f32>()?;
+    let [dx, sums] = outputs;
+    let blocks = (h * w).div_ceil(BLOCK);
+    let mut partial = cx.workspace.tensor(Desc::plain([n, blocks, 2, c], DType::F32))?;
+    let (parts, partials) = (Parts::new(dx.data_mut::<f32>()?), Parts::new(partial.data_mut::<f32>()?));
+    cpu.pool.blocks(n * blocks, |_, index| {
+        let (image, block) = (index / blocks, index % blocks);
+        let at = |block: usize| (image * h * w + (block * BLOCK).min(h * w)) * c;
+        let range = at(block)..at(block + 1);
+        // SAFETY: one part a block, of both.
+        let (dx, sums) =
+            unsafe { (parts.slice(range.clone()), partials.slice(index * 2 * c..(index + 1) * 2 * c)) };
+        sums.fill(0.0);
+        let (scale, shift) = coefficients[image * 2 * c..][..2 * c].split_at(c);
+        let (x, grad) = (&x[range.clone()], &grad[range]);
+        cpu.isa.dispatch(AffineBackward { x, grad, scale, shift, silu: op.silu, dx, sums });
+    });
+    let partial = partial.data::<f32>()?;
+    for (image, sums) in sums.data_mut::<f32>()?.chunks_exact_mut((2 * c).max(1)).enumerate() {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let of_block = |block: usize| f64::from(partial[(image * blocks + block) * 2 * c + i]);
+            *sum = (0..blocks).map(of_block).sum::<f64>() as f32;
+        }
+    }
+    Ok(())
+}
+
+struct AffineBackward<'a> {
+    x: &'a [f32],
+    grad: &'a [f32],
+    scale: &'a [f32],
+    shift: &'a [f32],
+    silu: bool,
+    dx: &'a mut [f32],
+    sums: &'a mut [f32],
+}
+
+impl Kernel for AffineBackward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let c = self.scale.len();
+        let (d_scale, d_shift) = self.sums.split_at_mut(c);
+        for first in (0..c).step_by(S::LANES) {
+            let n = S::LANES.min(c - first);
+            // SAFETY: `first + n <= c`, and each row of x, grad and dx has c elements.
+            unsafe {
+                let scale = S::load_n(self.scale.as_ptr().add(first), n);
+                let shift = S::load_n(self.shift.as_ptr().add(first), n);
+                let (mut sum_x, mut sum) = (S::splat(0.0), S::splat(0.0));
+                for at in (first..self.x.len()).step_by(c) {
+                    let x = S::load_n(self.x.as_ptr().add(at), n);
+                    let mut d = S::load_n(self.grad.as_ptr().add(at), n);
+                    if self.silu {
+                        // (v s(v))' = s (1 + v (1 - s)) with s the logistic function.
+                        let v = S::fma(x, scale, shift);
+                        let s = math::sigmoid::<S>(v);
+                        let slope = S::fma(v, S::sub(S::splat(1.0), s), S::splat(1.0));
+                        d = S::mul(d, S::mul(s, slope));
+                    }
+                    S::store_n(self.dx.as_mut_ptr().add(at), S::mul(d, scale), n);
+                    sum_x = S::fma(d, x, sum_x);
+                    sum = S::add(sum, d);
+                }
+                S::store_n(d_scale.as_mut_ptr().add(first), sum_x, n);
+                S::store_n(d_shift.as_mut_ptr().add(first), sum, n);
             }
         }
     }

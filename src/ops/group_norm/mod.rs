@@ -5,12 +5,15 @@
 //! output of their own ([`Coefficients`]), so that a convolution can apply them, and SiLU, to its input on
 //! load and the normalised tensor is never written.
 
+mod backward;
 mod cpu;
+
+pub use backward::ApplyBackward;
 
 use super::check::{dims, expect, expect_type, inputs};
 use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::exec::{Cost, Cx, Op};
+use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
 /// The per-image, per-channel scale and shift that GroupNorm amounts to.
@@ -52,6 +55,10 @@ impl Op for Coefficients {
             Device::Cpu(cpu) => cpu::coefficients(self, cx, cpu, all, &mut outputs[0]),
         }
     }
+
+    fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
+        backward::coefficients(self, e, pass)
+    }
 }
 
 /// Scale and shift, with SiLU after them or not.
@@ -84,5 +91,9 @@ impl Op for Apply {
         match cx.device {
             Device::Cpu(cpu) => cpu::apply(self, cpu, all, &mut outputs[0]),
         }
+    }
+
+    fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
+        backward::apply(self, e, pass)
     }
 }

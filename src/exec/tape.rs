@@ -1,0 +1,210 @@
+use super::{Backward, Cx, Eager, Exec, Op, Param, Prepare};
+use crate::error::{Context, Error, Result};
+use crate::tensor::{Desc, Tensor};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// Runs an operation and remembers it: training.
+///
+/// Values of parameters come from the trainer, by name, so that a model built once sees each step's weights;
+/// a parameter the trainer does not have is frozen and comes from the file.
+pub struct Tape<'a> {
+    eager: Eager<'a>,
+    weights: &'a BTreeMap<String, Tensor>,
+    add: Sum,
+    record: RefCell<Record>,
+}
+
+/// How two gradients of one value are added: an operation, which this floor does not know.
+pub type Sum = fn(&Eager<'_>, &Tensor, &Tensor) -> Result<Tensor>;
+
+#[derive(Default)]
+struct Record {
+    steps: Vec<Box<dyn Step>>,
+    /// Values that gradients may flow to so far.
+    values: usize,
+    leaves: BTreeMap<String, Var>,
+}
+
+/// A tensor and its place on the tape; one without a place is a constant.
+#[derive(Clone)]
+pub struct Var {
+    tensor: Tensor,
+    place: Option<usize>,
+}
+
+impl Var {
+    /// The elements.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+}
+
+/// One remembered operation.
+trait Step {
+    /// Adds the gradients of the step's inputs to `grads`, which has those of its outputs.
+    fn backward(&self, e: &Eager<'_>, grads: &mut [Option<Tensor>], add: Sum) -> Result<()>;
+}
+
+struct Applied<O, const N: usize> {
+    op: O,
+    inputs: Vec<Var>,
+    outputs: [Tensor; N],
+    /// Place of the first output; the others follow.
+    first: usize,
+}
+
+impl<O: Op<N>, const N: usize> Step for Applied<O, N> {
+    fn backward(&self, e: &Eager<'_>, grads: &mut [Option<Tensor>], add: Sum) -> Result<()> {
+        let outputs: [Option<Tensor>; N] = std::array::from_fn(|i| grads[self.first + i].take());
+        if outputs.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let inputs: Vec<&Tensor> = self.inputs.iter().map(Var::tensor).collect();
+        let wanted: Vec<bool> = self.inputs.iter().map(|v| v.place.is_some()).collect();
+        let pass = Backward { inputs: &inputs, outputs: &self.outputs, grads: &outputs, wanted: &wanted };
+        let found = self.op.backward(e, &pass).context(|| format!("gradient of {}", O::NAME))?;
+        for (input, grad) in self.inputs.iter().zip(found) {
+            if let (Some(place), Some(grad)) = (input.place, grad) {
+                accumulate(e, &mut grads[place], grad, input.tensor.desc(), add)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Reshaped {
+    input: Var,
+    place: usize,
+}
+
+impl Step for Reshaped {
+    fn backward(&self, e: &Eager<'_>, grads: &mut [Option<Tensor>], add: Sum) -> Result<()> {
+        let (Some(grad), Some(place)) = (grads[self.place].take(), self.input.place) else { return Ok(()) };
+        let grad = grad.reshape(*self.input.tensor.shape())?;
+        accumulate(e, &mut grads[place], grad, self.input.tensor.desc(), add)
+    }
+}
+
+fn accumulate(e: &Eager<'_>, slot: &mut Option<Tensor>, grad: Tensor, desc: &Desc, add: Sum) -> Result<()> {
+    if grad.shape() != &desc.shape {
+        return Err(Error::internal(format!("a gradient of shape {} for {desc}", grad.shape())));
+    }
+    *slot = Some(match slot.take() {
+        Some(sum) => add(e, &sum, &grad)?,
+        None => grad,
+    });
+    Ok(())
+}
+
+impl<'a> Tape<'a> {
+    /// An empty tape over the trainer's `weights`.
+    pub fn new(eager: Eager<'a>, weights: &'a BTreeMap<String, Tensor>, add: Sum) -> Tape<'a> {
+        Tape { eager, weights, add, record: RefCell::default() }
+    }
+
+    /// Where it runs and with what memory.
+    pub fn cx(&self) -> Cx<'a> {
+        self.eager.cx()
+    }
+
+    /// A value that no gradient flows to: data, or the same value cut off from what made it.
+    pub fn constant(&self, tensor: Tensor) -> Var {
+        Var { tensor, place: None }
+    }
+
+    /// A value whose gradient [`Tape::backward`] reports under `name`.
+    pub fn leaf(&self, name: &str, tensor: Tensor) -> Var {
+        let mut record = self.record.borrow_mut();
+        if let Some(var) = record.leaves.get(name) {
+            return var.clone();
+        }
+        let var = Var { tensor, place: Some(record.values) };
+        record.values += 1;
+        record.leaves.insert(name.to_string(), var.clone());
+        var
+    }
+
+    /// Gradients of all leaves with respect to `value`, given the gradient of what is minimised with respect
+    /// to it. Leaves that `value` does not depend on are absent. The tape may be walked again.
+    ///
+    /// # Errors
+    /// Those of the operations' rules; `InvalidArgument` when the seed has not the value's shape.
+    pub fn backward(&self, value: &Var, seed: Tensor) -> Result<BTreeMap<String, Tensor>> {
+        if seed.shape() != value.tensor.shape() {
+            let (got, want) = (seed.shape(), value.tensor.shape());
+            return Err(Error::invalid(format!("a gradient of shape {got} for a value of shape {want}")));
+        }
+        let record = self.record.borrow();
+        let mut grads: Vec<Option<Tensor>> = vec![None; record.values];
+        if let Some(place) = value.place {
+            grads[place] = Some(seed);
+        }
+        for step in record.steps.iter().rev() {
+            step.backward(&self.eager, &mut grads, self.add)?;
+        }
+        let of_leaf = |(name, var): (&String, &Var)| Some((name.clone(), grads[var.place?].clone()?));
+        Ok(record.leaves.iter().filter_map(of_leaf).collect())
+    }
+}
+
+impl Exec for Tape<'_> {
+    type Value = Var;
+
+    fn desc(&self, value: &Var) -> Desc {
+        *value.tensor.desc()
+    }
+
+    fn apply<O: Op<N> + 'static, const N: usize>(&self, op: O, inputs: &[&Var]) -> Result<[Var; N]> {
+        let mut tensors =
+            [inputs.first().map_or_else(|| Err(Error::internal("no inputs")), |v| Ok(&v.tensor))?;
+                super::MAX_INPUTS];
+        let count = inputs.len().min(tensors.len());
+        tensors.iter_mut().zip(inputs).for_each(|(slot, v)| *slot = &v.tensor);
+        let outputs = self.eager.run(&op, &tensors[..count])?;
+        if inputs.iter().all(|v| v.place.is_none()) {
+            return Ok(outputs.map(|tensor| Var { tensor, place: None }));
+        }
+        let mut record = self.record.borrow_mut();
+        let first = record.values;
+        record.values += N;
+        record.steps.push(Box::new(Applied {
+            op,
+            inputs: inputs.iter().map(|&v| v.clone()).collect(),
+            outputs: outputs.clone(),
+            first,
+        }));
+        let mut place = first;
+        Ok(outputs.map(|tensor| {
+            place += 1;
+            Var { tensor, place: Some(place - 1) }
+        }))
+    }
+
+    fn param(&self, param: &Param) -> Result<Var> {
+        match self.weights.get(param.name()) {
+            Some(tensor) => Ok(self.leaf(param.name(), tensor.clone())),
+            None => Ok(self.constant(param.plain(self.cx())?)),
+        }
+    }
+
+    /// Trained weights change at every step, so the operation packs them itself; frozen ones are packed once.
+    fn prepared<P: Prepare>(&self, param: &Param, prepare: &P) -> Result<Var> {
+        match self.weights.get(param.name()) {
+            Some(tensor) => Ok(self.leaf(param.name(), tensor.clone())),
+            None => Ok(self.constant(param.prepared(self.cx(), prepare)?)),
+        }
+    }
+
+    fn reshape(&self, value: &Var, shape: &[usize]) -> Result<Var> {
+        let tensor = self.eager.reshape(&value.tensor, shape)?;
+        if value.place.is_none() {
+            return Ok(Var { tensor, place: None });
+        }
+        let mut record = self.record.borrow_mut();
+        let place = record.values;
+        record.values += 1;
+        record.steps.push(Box::new(Reshaped { input: value.clone(), place }));
+        Ok(Var { tensor, place: Some(place) })
+    }
+}
