@@ -51,7 +51,6 @@ fn apply(seed: u64, shape: [usize; 4], dtype: DType, silu: bool) -> Case {
     })
 }
 
-<<<<<<< HEAD
 /// The widest and the deepest layer.
 pub fn published() -> Vec<Case> {
     let f32 = DType::F32;
@@ -61,7 +60,8 @@ pub fn published() -> Vec<Case> {
         apply(3, [1, 256, 256, 128], f32, true),
         apply(4, [1, 16, 16, 512], f32, true),
     ]
-=======
+}
+
 fn applied(all: &[Wide], per_image: usize, c: usize, silu: bool) -> Vec<f64> {
     let value = |(i, x): (usize, &f64)| {
         let at = i / per_image * 2 * c + i % c;
@@ -69,7 +69,6 @@ fn applied(all: &[Wide], per_image: usize, c: usize, silu: bool) -> Vec<f64> {
         if silu { v / (1.0 + (-v).exp()) } else { v }
     };
     all[0].data.iter().enumerate().map(value).collect()
->>>>>>> 4eff895 (exec: a tape beside the eager executor, rules on operations, GroupNorm's as the first)
 }
 
 #[test]
