@@ -4,6 +4,7 @@
 //! safetensors, `checkpoint/pickle.rs` for PyTorch's): what leaves it names bytes that exist, and a hostile file gets an error.
 
 mod checkpoint;
+mod convert;
 pub mod formula;
 mod header;
 pub(crate) mod infer;
@@ -13,6 +14,7 @@ mod save;
 mod source;
 mod store;
 
+pub use convert::{cast, convert};
 pub use listing::{FileType, Info, Listing};
 pub use manifest::{Comparison, Manifest};
 pub use save::{Metadata, save, save_with, write_with};

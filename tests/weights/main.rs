@@ -5,6 +5,7 @@ mod common;
 
 mod checkpoint;
 mod config;
+mod convert;
 mod formula;
 mod params;
 mod pickling;
