@@ -17,6 +17,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use table::Case;
 
+#[path = "../tests/ops/gradients.rs"]
+mod gradients;
 #[path = "../tests/ops/table.rs"]
 mod table;
 
