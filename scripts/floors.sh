@@ -46,7 +46,7 @@ function finish(   rest, name, head, parts, depth, n) {
   head = from; sub(/(\/mod)?\.rs$/, "", head)
   depth = split(head, parts, "/")
   sub(/[\/.].*/, "", from)
-  if (from == "lib") return
+  if (from == "lib" || from == "bin") return   # a program may use all, and its `crate` is the program itself
   if (!(from in floor)) { say("a room that has no floor; give it one in scripts/floors.sh"); return }
   rest = text
   while (match(rest, /crate::/)) {
