@@ -1,4 +1,4 @@
-//! The house's own rules: imports go down only.
+//! The house's own rules: imports go down only, and pages quote what stands in the sources.
 
 #![cfg(unix)]
 
@@ -37,4 +37,23 @@ fn imports_that_go_up_are_found() {
         assert!(!fine && said.contains(wanted), "{text}: {said:?}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
+}
+
+/// Code in `docs` that a comment names the file of stands in that file, word for word.
+#[test]
+fn pages_quote_the_sources() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut quotes = 0;
+    for page in std::fs::read_dir(root.join("docs")).unwrap() {
+        let page = page.unwrap().path();
+        let text = std::fs::read_to_string(&page).unwrap();
+        for (at, _) in text.match_indices(" -->\n```rust\n") {
+            let name = text[..at].rsplit("<!-- ").next().unwrap();
+            let (code, _) = text[at..].split_once("```rust\n").unwrap().1.split_once("```").unwrap();
+            let source = std::fs::read_to_string(root.join(name)).unwrap();
+            assert!(source.contains(code), "{}: not in {name}:\n{code}", page.display());
+            quotes += 1;
+        }
+    }
+    assert!(quotes > 0, "no page quotes anything");
 }

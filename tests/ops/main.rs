@@ -16,6 +16,7 @@ mod kv_attention;
 mod layer_norm;
 mod linear;
 mod nearest_code;
+mod refusals;
 mod resize_grid;
 mod rms_norm;
 mod rotary;

@@ -124,6 +124,9 @@ pub(super) fn apply(op: &Apply, cpu: &Cpu, inputs: &[&Tensor], out: &mut Tensor)
 fn apply_to<T: Lanes>(op: &Apply, cpu: &Cpu, inputs: &[&Tensor], out: &mut Tensor) -> Result<()> {
     let [n, h, w, c] = dims(inputs[0])?;
     let (x, coefficients) = (inputs[0].data::<T>()?, inputs[1].data::<f32>()?);
+    if x.is_empty() {
+        return Ok(());
+    }
     let blocks = (h * w).div_ceil(BLOCK);
     let parts = Parts::new(out.data_mut::<T>()?);
     cpu.pool.blocks(n * blocks, |_, index| {

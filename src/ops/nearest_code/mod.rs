@@ -36,11 +36,14 @@ impl Op for NearestCode {
         if codebook.layout != PANELS || codebook.dtype != DType::F32 {
             return Err(Error::unsupported(format!("codebook is {codebook}, expected packed f32")));
         }
-        let (Some((&d, leading)), &[_, width]) = (z.shape.split_last(), &codebook.shape[..]) else {
+        let (Some((&d, leading)), &[n, width]) = (z.shape.split_last(), &codebook.shape[..]) else {
             return Err(Error::invalid(format!(
                 "z is {z} and codebook {codebook}, expected (..., d), (N, d)"
             )));
         };
+        if n == 0 || width == 0 {
+            return Err(Error::invalid(format!("codebook has shape {}: no code to choose", codebook.shape)));
+        }
         if d != width {
             return Err(Error::invalid(format!("z has {d} dimensions, the codebook {width}")));
         }
