@@ -333,6 +333,12 @@ fn inspecting() {
     let first: Vec<String> = place.codes("a.fqc").data()[..8].iter().map(u32::to_string).collect();
     assert!(printed.contains(&first.join(" ")));
     place.run("inspect none").ended(1, &["none"]);
+
+    // A checkpoint as PyTorch writes it, of no whole model: what is in it is listed all the same.
+    let checkpoint = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/official_style.pt");
+    place.run(&format!("inspect {checkpoint}")).ended(1, &["checkpoint      of PyTorch", "Tensors:"]);
+    std::fs::write(place.path("list.json"), "{}").unwrap();
+    place.run("inspect list.json").ended(1, &["list.json"]);
 }
 
 #[test]
@@ -348,6 +354,9 @@ fn converting() {
         assert!(size("half.safetensors") < size("model.safetensors") * 6 / 10);
         place.run("encode -m half.safetensors a.png -o a.fqc").ended(0, &[]);
     }
+    let checkpoint = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/official_style.pt");
+    place.run(&format!("convert {checkpoint} new/from.safetensors")).ended(0, &["10 tensors"]);
+    place.run("inspect new/from.safetensors").ended(1, &["10 tensors"]);
     // Widening again loses nothing.
     place.run("convert half.safetensors wide.safetensors --dtype f32").ended(0, &[]);
     place.run("encode -m wide.safetensors a.png -o b.fqc").ended(0, &[]);

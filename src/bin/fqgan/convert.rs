@@ -1,11 +1,9 @@
 use crate::failure::{Result, usage};
 use crate::files;
 use crate::print::say;
-use fqgan::Error;
-use fqgan::tensor::{Allocate, DType, Desc, HeapAllocator, Tensor};
+use fqgan::tensor::DType;
 use fqgan::tokenizer::Config;
-use fqgan::weights::{self, FileType, Map, Source};
-use half::{bf16, f16};
+use fqgan::weights::{self, Map, Metadata, Source};
 use std::path::PathBuf;
 
 /// Turn the authors' checkpoint (.pt) into a safetensors file, or change the type of its numbers
@@ -45,67 +43,16 @@ pub fn run(args: &Args) -> Result {
         return usage(format!("{} would be written over: choose another name", args.input.display()));
     }
     let source = Source::open(&args.input, Map::On)?;
-    let mut names = Vec::new();
-    let mut descs = Vec::new();
-    for (name, info) in source.listing().iter() {
-        if args.drop_training && Config::only_for_training(name) {
-            continue;
-        }
-        let FileType::Known(dtype) = info.dtype else {
-            return Err(Error::unsupported(format!("{}: tensor {name} is {info}", source.name())).into());
-        };
-        let shape = fqgan::tensor::Shape::try_from_slice(&info.shape);
-        let shape =
-            shape.ok_or_else(|| Error::unsupported(format!("{}: tensor {name} is {info}", source.name())))?;
-        names.push(name);
-        descs.push((name, Desc::plain(shape, target(dtype, args.dtype))));
-    }
-    let mut strings = source.all_metadata().clone();
-    strings.insert("fqgan.version".into(), env!("CARGO_PKG_VERSION").into());
+    let keep = |name: &str| !(args.drop_training && Config::only_for_training(name));
+    let dtype = args.dtype.map(|dtype| match dtype {
+        Type::F32 => DType::F32,
+        Type::F16 => DType::F16,
+        Type::Bf16 => DType::BF16,
+    });
+    let strings = Metadata::from([("fqgan.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
     files::make_parent(&args.output)?;
-    weights::save_with(&args.output, &descs, &strings, |i| {
-        let tensor = source.tensor(names[i])?;
-        convert(&tensor, descs[i].1.dtype)
-    })?;
-    let left = source.listing().len() - names.len();
+    let written = weights::convert(&source, &args.output, keep, dtype, &strings)?;
+    let left = source.listing().len() - written;
     let left = if left > 0 { format!(", {left} left out") } else { String::new() };
-    say!("{}: {} tensors{left}", args.output.display(), names.len())
-}
-
-/// Numbers take the wanted type; without one, only what no model can have (f64) changes.
-fn target(from: DType, wanted: Option<Type>) -> DType {
-    match (from, wanted) {
-        (DType::F32 | DType::F16 | DType::BF16 | DType::F64, Some(Type::F32)) => DType::F32,
-        (DType::F32 | DType::F16 | DType::BF16 | DType::F64, Some(Type::F16)) => DType::F16,
-        (DType::F32 | DType::F16 | DType::BF16 | DType::F64, Some(Type::Bf16)) => DType::BF16,
-        (DType::F64, None) => DType::F32,
-        (other, _) => other,
-    }
-}
-
-fn convert(tensor: &Tensor, to: DType) -> fqgan::Result<Tensor> {
-    if tensor.dtype() == to {
-        return Ok(tensor.clone());
-    }
-    let wide = tensor.to_f32()?;
-    let from = wide.data::<f32>()?;
-    let desc = Desc::plain(*tensor.shape(), to);
-    let bytes = desc.bytes().unwrap_or(usize::MAX); // More than there is, and refused as that.
-    let mut out = Tensor::new(desc, HeapAllocator.allocate(bytes)?)?;
-    match to {
-        DType::F16 => {
-            for (to, &from) in out.data_mut::<f16>()?.iter_mut().zip(from) {
-                *to = f16::from_f32(from);
-                if from.is_finite() && !to.is_finite() {
-                    return Err(Error::invalid(format!("{from} is too large for f16, use bf16")));
-                }
-            }
-        }
-        DType::BF16 => {
-            let to = out.data_mut::<bf16>()?.iter_mut();
-            to.zip(from).for_each(|(to, &from)| *to = bf16::from_f32(from));
-        }
-        _ => return Ok(wide),
-    }
-    Ok(out)
+    say!("{}: {written} tensors{left}", args.output.display())
 }

@@ -3,7 +3,7 @@ use crate::print::say;
 use fqgan::codes::Codes;
 use fqgan::far;
 use fqgan::tokenizer;
-use fqgan::weights::{Manifest, Map, Source};
+use fqgan::weights::{Format, Manifest, Map, Source};
 use fqgan::{Error, error::Context};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -70,18 +70,25 @@ fn of_weights(args: &Args) -> Result {
     let listing = source.listing();
     let elements: u128 = listing.iter().map(|(_, info)| info.count() as u128).sum();
     say!("{}: {} tensors, {elements} elements", args.file.display(), listing.len())?;
+    if let Format::Checkpoint { part, others } = source.format() {
+        let part =
+            if part.is_empty() { "at the top".to_owned() } else { format!("under {}", part.join(".")) };
+        say!("  checkpoint      of PyTorch, the weights stand {part}")?;
+        if !others.is_empty() {
+            say!("  not read        {}", others.join(", "))?;
+        }
+    }
     say!("  sha-256         {}", sha256(&args.file)?)?;
     for (key, value) in source.all_metadata() {
         say!("  {key:15} {value}")?;
     }
-    let known = if tokenizer::Config::recognizes(listing) {
-        of_tokenizer(&source).map(Some)
+    let manifest = if tokenizer::Config::recognizes(listing) {
+        of_tokenizer(&source)
     } else if far::Config::recognizes(listing) {
-        of_generator(&source).map(Some)
+        of_generator(&source)
     } else {
-        say!("  kind            unknown: neither a tokenizer nor a generator")?;
-        Ok(None)
-    }?;
+        Err(Error::format(format!("{}: neither a tokenizer nor a generator", args.file.display())).into())
+    };
     if !args.summary {
         say!("\nTensors:")?;
         let longest = listing.names().map(str::len).max().unwrap_or(0);
@@ -89,7 +96,8 @@ fn of_weights(args: &Args) -> Result {
             say!("  {name:longest$}  {info}")?;
         }
     }
-    let Some(manifest) = known else { return Ok(()) };
+    // What the file is meant to be decides the exit code; its tensors are of use in any case.
+    let manifest = manifest?;
     let found = manifest.compare(listing);
     if !found.left_over.is_empty() {
         say!("\nNot needed:")?;
