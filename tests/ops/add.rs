@@ -1,3 +1,4 @@
+use crate::gradients::check_gradients;
 use crate::table::{Case, check, random, refuses};
 use fqgan::ops::add::Add;
 use fqgan::tensor::{DType, Tensor};
@@ -54,5 +55,16 @@ proptest! {
     #[test]
     fn any_shape(seed in 0u64..1000, shape in prop::collection::vec(1usize..24, 1..4), leading in 0usize..4) {
         check(&add(seed, &shape, leading.min(shape.len())));
+    }
+}
+
+#[test]
+fn gradients() {
+    for shape in [&[2, 3, 4][..], &[3, 4], &[4], &[]] {
+        let inputs = [random(1, &[2, 3, 4], DType::F32), random(2, shape, DType::F32)];
+        check_gradients(Add, &inputs, &[0, 1], 1e-6, |all| {
+            let (a, b) = (&all[0].data, &all[1].data);
+            vec![a.iter().enumerate().map(|(i, a)| a + b[i % b.len()]).collect()]
+        });
     }
 }

@@ -1,3 +1,4 @@
+use crate::gradients::check_gradients;
 use crate::table::{Case, Wide, check, random, refuses};
 use fqgan::ops::attention::Attention;
 use fqgan::tensor::{DType, Tensor};
@@ -140,5 +141,18 @@ proptest! {
         let op = Attention { heads, causal };
         check(&packed(seed, [b, t, heads * width], op, f32::from(gain)));
         check(&separate(seed, [b, t, heads * width], op));
+    }
+}
+
+#[test]
+fn gradients() {
+    for (shape, heads) in [([2, 5, 6], 2), ([1, 19, 4], 1), ([1, 1, 3], 3)] {
+        for causal in [false, true] {
+            let op = Attention { heads, causal };
+            let case = packed(1, shape, op, 1.5);
+            check_gradients(op, &case.inputs, &[0], 2e-5, |all| case.expected(all));
+            let case = separate(2, shape, op);
+            check_gradients(op, &case.inputs, &[0, 1, 2], 2e-5, |all| case.expected(all));
+        }
     }
 }

@@ -1,3 +1,4 @@
+use crate::gradients::check_gradients;
 use crate::table::{Case, check, random, refuses};
 use fqgan::ops::layer_norm::LayerNorm;
 use fqgan::tensor::{DType, Tensor};
@@ -87,5 +88,13 @@ proptest! {
     #[test]
     fn any_shape(seed in 0u64..1000, rows in 1usize..40, c in 1usize..700, offset in -50i32..50) {
         check(&layer_norm(seed, &[rows, c], offset as f32));
+    }
+}
+
+#[test]
+fn gradients() {
+    for shape in [&[2, 3, 18][..], &[1, 5], &[70, 3]] {
+        let case = layer_norm(3, shape, 0.5);
+        check_gradients(LayerNorm { eps: 1e-5 }, &case.inputs, &[0, 1, 2], 2e-5, |all| case.expected(all));
     }
 }

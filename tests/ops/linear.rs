@@ -1,3 +1,4 @@
+use crate::gradients::check_gradients;
 use crate::table::{Case, Wide, check, device, on, random, refuses, same_bits};
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::Exec;
@@ -179,5 +180,19 @@ proptest! {
                  residual: bool, half: bool) {
         let weight = if half { DType::BF16 } else { DType::F32 };
         check(&case(seed, &[rows], k, n, weight, Linear { activation: Activation::None, bias, residual }));
+    }
+}
+
+#[test]
+fn gradients() {
+    for activation in
+        [Activation::None, Activation::Relu, Activation::Silu, Activation::Gelu, Activation::QuickGelu]
+    {
+        for (bias, residual) in [(false, false), (true, true)] {
+            let op = Linear { activation, bias, residual };
+            let case = case(5, &[2, 3], 7, 18, DType::F32, op);
+            let wanted: Vec<usize> = (0..case.inputs.len()).collect();
+            check_gradients(op, &case.inputs, &wanted, 1e-5, |all| case.expected(all));
+        }
     }
 }

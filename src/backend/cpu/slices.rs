@@ -35,6 +35,12 @@ impl<'a, T> Parts<'a, T> {
         self.ptr
     }
 
+    /// Address of the first element, for kernels that write parts that are no ranges, under the same promise
+    /// as [`Parts::slice`].
+    pub fn as_ptr(&self) -> *mut T {
+        self.ptr
+    }
+
     /// One part.
     ///
     /// # Safety

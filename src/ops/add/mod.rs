@@ -6,7 +6,8 @@ mod cpu;
 use super::check::{expect_type, inputs};
 use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::exec::{Cost, Cx, Op};
+use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
+use crate::ops::sum_rows::SumRows;
 use crate::tensor::{DType, Desc, Tensor};
 
 /// The elementwise sum.
@@ -40,5 +41,19 @@ impl Op for Add {
         match cx.device {
             Device::Cpu(cpu) => cpu::add(cpu, all[0], all[1], &mut outputs[0]),
         }
+    }
+
+    fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
+        let grad = pass.grads[0].as_ref().ok_or_else(|| Error::internal("no gradient"))?;
+        let mut found = Gradients::default();
+        found[0] = Some(grad.clone());
+        let keep = pass.inputs[1].shape().len();
+        if keep == grad.shape().len() {
+            found[1] = Some(grad.clone());
+        } else if pass.wanted[1] {
+            let [sum] = e.run(&SumRows { keep }, &[grad])?;
+            found[1] = Some(sum);
+        }
+        Ok(found)
     }
 }

@@ -2,12 +2,13 @@
 //! blocks with a running maximum and sum (Milakov, Gimelshein 2018), so that no row of scores is ever kept
 //! whole.
 
+mod backward;
 mod cpu;
 
 use super::check::{dims, expect_type};
 use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::exec::{Cost, Cx, Op};
+use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
 /// Attention of the tokens of each batch row among themselves.
@@ -67,5 +68,9 @@ impl Op for Attention {
         match cx.device {
             Device::Cpu(cpu) => cpu::attention(self, cx, cpu, all, &mut outputs[0]),
         }
+    }
+
+    fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
+        backward::attention(self, e, pass)
     }
 }

@@ -1,12 +1,13 @@
 //! Layer normalisation over the last axis: y = (x - mean) / sqrt(variance + eps) * weight + bias, the variance
 //! being the mean square of x - mean (Ba, Kiros, Hinton 2016).
 
+mod backward;
 mod cpu;
 
 use super::check::{expect, expect_type, inputs};
 use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::exec::{Cost, Cx, Op};
+use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
 /// Each row normalised by itself, then scaled and shifted per channel.
@@ -42,5 +43,9 @@ impl Op for LayerNorm {
         match cx.device {
             Device::Cpu(cpu) => cpu::layer_norm(self, cpu, all, &mut outputs[0]),
         }
+    }
+
+    fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
+        backward::layer_norm(self, e, pass)
     }
 }

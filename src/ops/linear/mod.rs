@@ -5,12 +5,13 @@
 //! that depends on the instruction level alone, so a row of x gives the same bits in any batch, on any number
 //! of threads, and with a 16-bit weight the same as with that weight widened to f32.
 
+mod backward;
 mod cpu;
 
 use super::check::{expect, expect_type};
 use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::exec::{Cost, Cx, Op};
+use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
 /// What is applied to each output before the residual is added.
@@ -86,5 +87,9 @@ impl Op for Linear {
         match cx.device {
             Device::Cpu(cpu) => cpu::forward(self, cx, cpu, all, &mut outputs[0]),
         }
+    }
+
+    fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
+        backward::linear(self, e, pass)
     }
 }

@@ -1,0 +1,56 @@
+//! The product of two matrices, the first as it stands or turned: what the rules of layers are built of.
+
+mod cpu;
+
+pub(in crate::ops) use cpu::Product;
+
+use super::check::{dims, expect_type, inputs};
+use crate::backend::Device;
+use crate::error::{Error, Result};
+use crate::exec::{Cost, Cx, Op};
+use crate::tensor::{DType, Desc, Tensor};
+
+/// a b, or a^T b.
+///
+/// Inputs: a (m, k), or (k, m) if turned; b (k, n); both f32. Output: (m, n) f32.
+#[derive(Clone, Copy, Debug)]
+pub struct MatMul {
+    /// Whether a is turned.
+    pub transpose_a: bool,
+}
+
+impl Op for MatMul {
+    const NAME: &'static str = "matmul";
+
+    fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
+        let [a, b] = inputs::<2>(all)?;
+        expect_type("a", &a, &[DType::F32])?;
+        expect_type("b", &b, &[DType::F32])?;
+        let [m, k] = self.extents(&a)?;
+        let [depth, n] = dims("b", &b)?;
+        if depth != k {
+            return Err(Error::invalid(format!("a is {a} and b {b}: {k} products against {depth}")));
+        }
+        Ok([Desc::plain([m, n], DType::F32)])
+    }
+
+    fn cost(&self, all: &[Desc]) -> Cost {
+        let (a, n) = (all[0].shape.count() as f64, all[1].shape[1] as f64);
+        let m = self.extents(&all[0]).map_or(0.0, |[m, _]| m as f64);
+        Cost { flops: 2.0 * a * n, bytes: 4.0 * (a + all[1].shape.count() as f64 + m * n) }
+    }
+
+    fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
+        match cx.device {
+            Device::Cpu(cpu) => cpu::forward(self, cpu, all, &mut outputs[0]),
+        }
+    }
+}
+
+impl MatMul {
+    /// Rows of the product, and products a sum.
+    fn extents(self, a: &Desc) -> Result<[usize; 2]> {
+        let [rows, columns] = dims("a", a)?;
+        Ok(if self.transpose_a { [columns, rows] } else { [rows, columns] })
+    }
+}
