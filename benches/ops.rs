@@ -1,7 +1,7 @@
 //! Every operation at the shapes of the published models, from the same table as the tests: the least time of
 //! many runs, arithmetic and traffic a second, and the share of the bound that the operation's cost gives.
 //!
-//! `cargo bench --bench ops -- [--threads N] [--cpu-clock] [NAME...]`; `FQGAN_ISA` picks the instructions. On a
+//! `cargo bench --bench ops -- [--threads N] [--cpu-clock] [OPERATION...]`; `FQGAN_ISA` picks the instructions. On a
 //! machine that others use, `--threads 1 --cpu-clock` counts only the time that the thread ran.
 //!
 //! The bound is the larger of flops over the peak of multiply-adds and bytes over the bandwidth of reading
@@ -26,9 +26,7 @@ mod table;
 macro_rules! timed {
     ($($name:ident $path:literal)*) => {
         $(#[allow(unused)] #[path = $path] mod $name;)*
-        fn published() -> Vec<Case> {
-            [$($name::published()),*].into_iter().flatten().collect()
-        }
+        const TIMED: &[(&str, fn() -> Vec<Case>)] = &[$((stringify!($name), $name::published)),*];
     };
 }
 
@@ -36,9 +34,17 @@ timed! {
     add "../tests/ops/add.rs"
     attention "../tests/ops/attention.rs"
     code_embedding "../tests/ops/code_embedding.rs"
+    conv2d "../tests/ops/conv2d.rs"
+    embedding "../tests/ops/embedding.rs"
     group_norm "../tests/ops/group_norm.rs"
+    kv_attention "../tests/ops/kv_attention.rs"
     layer_norm "../tests/ops/layer_norm.rs"
+    linear "../tests/ops/linear.rs"
     nearest_code "../tests/ops/nearest_code.rs"
+    resize_grid "../tests/ops/resize_grid.rs"
+    rms_norm "../tests/ops/rms_norm.rs"
+    rotary "../tests/ops/rotary.rs"
+    sample "../tests/ops/sample.rs"
 }
 
 /// How long a case is run for, at least, and how often.
@@ -65,8 +71,9 @@ fn main() {
         "ms", "GFLOP/s", "GB/s", "peak", "memory", "bound"
     );
     let mut limits = Limits::new(&cpu, clock);
-    for case in published().iter().filter(|c| names.is_empty() || names.iter().any(|n| c.name.contains(n))) {
-        let seconds = time(&device, case, &mut limits);
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|n| name.contains(n.as_str()));
+    for case in TIMED.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, cases)| cases()) {
+        let seconds = time(&device, &case, &mut limits);
         let bound = (case.cost.flops / limits.flops).max(case.cost.bytes / limits.bytes);
         println!(
             "{:10.4} {:9.1} {:8.1} {:9.1} {:8.1} {:6.1}%  {}",

@@ -1,6 +1,6 @@
 use crate::table::{Case, Wide, check, cx, device, on, random, refuses};
 use fqgan::backend::cpu::Isa;
-use fqgan::exec::{Exec, Prepare};
+use fqgan::exec::{Exec, Param, Prepare};
 use fqgan::ops::conv2d::{Conv2d, Norm, Pack, Variant};
 use fqgan::tensor::{DType, Tensor};
 use half::f16;
@@ -97,6 +97,37 @@ fn check_all(op: Conv2d, seed: u64, image: [usize; 4], kernel: [usize; 3]) {
             check(&packed(op, pack, inputs.clone()));
         }
     }
+}
+
+/// Each kind of layer of the tokenizer, at f16: the widest, the deepest, and those that change size.
+pub fn published() -> Vec<Case> {
+    let same = Conv2d::same(3);
+    let block = Conv2d { norm: SILU, residual: true, ..same };
+    let down = Conv2d { stride: 2, padding: [0, 0, 1, 1], ..same };
+    let up = Conv2d { upsample: true, ..same };
+    [
+        (same, [256, 3], [128, 3]),
+        (block, [256, 128], [128, 3]),
+        (block, [128, 256], [256, 3]),
+        (block, [16, 512], [512, 3]),
+        (down, [256, 128], [128, 3]),
+        (up, [128, 128], [128, 3]),
+        (Conv2d::same(1), [16, 512], [1536, 1]),
+        (Conv2d { norm: SILU, ..same }, [256, 128], [3, 3]),
+    ]
+    .map(|(op, [side, c], [k, r])| {
+        let inputs = inputs(&op, 1, [1, side, side, c], [k, r, r]);
+        let weight = Param::new("weight", inputs[1].clone());
+        let case = plain(op, inputs);
+        let name = format!("{} {op:?}", case.name);
+        case.with_run(name, move |e, inputs| {
+            let mut refs: Vec<&Tensor> = inputs.iter().collect();
+            let weight = e.prepared(&weight, &op.pack())?;
+            refs[1] = &weight;
+            e.apply(op, &refs).map(Vec::from)
+        })
+    })
+    .into()
 }
 
 const SILU: Option<Norm> = Some(Norm { silu: true });

@@ -19,6 +19,12 @@ fn case(seed: u64, rows: usize, tables: &[usize], width: usize, dtype: DType) ->
     })
 }
 
+/// The sub-codes of a guided image's step, and of a teacher-forced picture, for FAR-B.
+pub fn published() -> Vec<Case> {
+    let (tables, dtype) = ([16384, 16384], DType::F32);
+    vec![case(1, 2, &tables, 1024, dtype), case(2, 256, &tables, 1024, dtype)]
+}
+
 #[test]
 fn corners() {
     for dtype in [DType::F32, DType::BF16, DType::F16] {

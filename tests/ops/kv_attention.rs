@@ -1,9 +1,10 @@
 use crate::table::{Case, Wide, check, device, on, random, refuses, same_bits};
 use fqgan::backend::cpu::Isa;
-use fqgan::exec::Eager;
+use fqgan::exec::{Eager, Op};
 use fqgan::ops::kv_attention::{Cache, KvAttention};
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
+use std::cell::OnceCell;
 
 fn oracle(all: &[Wide], heads: usize) -> Vec<f64> {
     let [b, t, packed] = all[0].shape[..] else { panic!() };
@@ -70,6 +71,34 @@ fn case(seed: u64, [b, t]: [usize; 2], heads: usize, dim: usize, dtype: DType) -
         move |e, all| Ok(vec![in_runs(e, &all[0], heads, dtype, &[t])]),
         move |all| vec![oracle(all, heads)],
     )
+}
+
+/// A step in the middle of FAR-B's sequence, for a guided image.
+pub fn published() -> Vec<Case> {
+    [DType::F32, DType::BF16]
+        .map(|dtype| {
+            let (heads, dim, position) = (16, 64, 128);
+            let past = random(1, &[2, position, 3 * heads * dim], DType::F32);
+            let qkv = random(2, &[2, 1, 3 * heads * dim], DType::F32);
+            let cost = on(&device(Isa::best(), 1), |e| {
+                let cache = Cache::new(e.cx().workspace, 2, heads, position + 1, dim, dtype).unwrap();
+                KvAttention { position, cache: &cache }.cost(&[*qkv.desc()])
+            });
+            let cache = OnceCell::new();
+            let name = format!("kv_attention position {position}, {heads} heads of {dim}, cache {dtype}");
+            let run = move |e: &Eager<'_>, all: &[Tensor]| {
+                let cache = cache.get_or_init(|| {
+                    let cache = Cache::new(e.cx().workspace, 2, heads, position + 1, dim, dtype).unwrap();
+                    e.run(&KvAttention { position: 0, cache: &cache }, &[&past]).unwrap();
+                    cache
+                });
+                e.run(&KvAttention { position, cache }, &[&all[0]]).map(Vec::from)
+            };
+            let mut case = Case::made(name, vec![qkv], 0.0, run, |_| vec![]);
+            case.cost = cost;
+            case
+        })
+        .into()
 }
 
 #[test]

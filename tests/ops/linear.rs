@@ -66,6 +66,21 @@ fn case(seed: u64, lead: &[usize], k: usize, n: usize, weight: DType, op: Linear
 
 const ALL: Linear = Linear { activation: Activation::Gelu, bias: true, residual: true };
 
+/// The adapters' layers at f16; one step of FAR-B for a guided image, in f32 and bf16, and its prefill.
+pub fn published() -> Vec<Case> {
+    let plain = Linear { activation: Activation::None, bias: true, residual: false };
+    let bare = Linear { bias: false, ..plain };
+    let (f32, bf16) = (DType::F32, DType::BF16);
+    vec![
+        case(1, &[256], 512, 1536, f32, plain),
+        case(2, &[256], 512, 2048, f32, Linear { activation: Activation::Gelu, ..plain }),
+        case(3, &[256], 2048, 512, f32, Linear { residual: true, ..plain }),
+        case(4, &[2], 1024, 16384, f32, bare),
+        case(5, &[2], 1024, 16384, bf16, bare),
+        case(6, &[256], 1024, 3072, bf16, bare),
+    ]
+}
+
 #[test]
 fn corners() {
     for weight in [DType::F32, DType::BF16, DType::F16] {

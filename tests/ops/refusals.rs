@@ -200,10 +200,9 @@ fn spoil(inputs: &mut Vec<Desc>, fault: Fault) {
         Fault::Rank(i, more) => {
             let desc = &mut inputs[i % count];
             let mut shape = desc.shape.to_vec();
-            if more {
-                shape.insert(0, 1)
-            } else {
-                drop(shape.pop())
+            match more {
+                true => shape.insert(0, 1),
+                false => shape.truncate(shape.len().saturating_sub(1)),
             }
             desc.shape = Shape::try_from_slice(&shape).unwrap_or(desc.shape);
         }

@@ -38,6 +38,11 @@ fn case(seed: u64, from: [usize; 2], to: [usize; 2], c: usize) -> Case {
     })
 }
 
+/// The adapters' positions for a picture of 1024 pixels, and DINOv2's for one of 224.
+pub fn published() -> Vec<Case> {
+    vec![case(1, [16, 16], [64, 64], 512), case(2, [37, 37], [16, 16], 384)]
+}
+
 #[test]
 fn corners() {
     for (from, to) in

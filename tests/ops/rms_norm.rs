@@ -15,6 +15,11 @@ fn case(seed: u64, lead: &[usize], c: usize, eps: f32) -> Case {
     })
 }
 
+/// A step of FAR-B for a guided image, and a teacher-forced picture.
+pub fn published() -> Vec<Case> {
+    vec![case(1, &[2], 1024, 1e-5), case(2, &[256], 1024, 1e-5)]
+}
+
 #[test]
 fn corners() {
     for (lead, c) in [(&[1][..], 1), (&[], 5), (&[2, 3], 64), (&[33], 1000), (&[2], 1024), (&[0], 8)] {

@@ -25,6 +25,11 @@ fn case(seed: u64, [b, t]: [usize; 2], heads: usize, pairs: usize, first: usize)
     })
 }
 
+/// A step of FAR-B for a guided image, and a teacher-forced picture.
+pub fn published() -> Vec<Case> {
+    vec![case(1, [2, 1], 16, 32, 128), case(2, [1, 256], 16, 32, 0)]
+}
+
 #[test]
 fn corners() {
     check(&case(1, [1, 1], 1, 1, 0));

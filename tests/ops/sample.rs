@@ -73,6 +73,19 @@ fn case(op: Sample, logits: Tensor) -> Case {
     Case::new(op, vec![logits], 0.0, move |all| vec![draw(op, all)])
 }
 
+/// A guided image's draw from all codes, plain and cut down.
+pub fn published() -> Vec<Case> {
+    let op = Sample { guidance: 2.0, ..PLAIN };
+    let logits = random(1, &[2, 16384], DType::F32);
+    [op, Sample { top_k: 100, ..op }, Sample { top_p: 0.9, ..op }]
+        .map(|op| {
+            let case = case(op, logits.clone());
+            let name = format!("{} {op:?}", case.name);
+            case.with_run(name, move |e, inputs| e.apply(op, &[&inputs[0]]).map(Vec::from))
+        })
+        .into()
+}
+
 /// Every mixture of settings draws what the definition draws.
 #[test]
 fn by_definition() {
