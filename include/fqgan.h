@@ -163,6 +163,149 @@ fqgan_status fqgan_runtime_create(const fqgan_runtime_options *options,
 // Gives a runtime back; NULL is accepted. Models that were opened with it go on working.
 void fqgan_runtime_destroy(fqgan_runtime *runtime);
 
+// ---- Models ----
+
+// 32-bit floats: exact, the default.
+#define FQGAN_PRECISION_F32 0
+
+// 16-bit brain floats for the products, sums in 32 bits.
+#define FQGAN_PRECISION_BF16 1
+
+// 8-bit weights; for generators.
+#define FQGAN_PRECISION_INT8 2
+
+// The file is mapped read-only; models of one file share its memory, also between processes.
+#define FQGAN_MAP_ON 0
+
+// The file is read into memory: for files that another process may cut short while they are open.
+#define FQGAN_MAP_OFF 1
+
+// How to open a model. A field that is zero is at its default.
+typedef struct fqgan_model_options {
+  // sizeof(fqgan_model_options).
+  uint32_t struct_size;
+  // FQGAN_PRECISION_F32, _BF16 or _INT8.
+  int32_t precision;
+  // FQGAN_MAP_ON or _OFF.
+  int32_t map;
+  // Bytes of working memory, rearranged weights included; past them, FQGAN_ERROR_OUT_OF_MEMORY. A tight
+  // limit makes the model choose smaller, slower forms. 0: no limit.
+  uint64_t memory_limit;
+} fqgan_model_options;
+
+// Sets all fields to their defaults, struct_size included.
+void fqgan_model_options_init(fqgan_model_options *options);
+
+// ---- Images ----
+
+// Bytes red, green, blue.
+#define FQGAN_PIXEL_RGB8 0
+
+// Bytes red, green, blue, alpha. Alpha is ignored when read and written as 255.
+#define FQGAN_PIXEL_RGBA8 1
+
+// Bytes blue, green, red, alpha. Alpha is ignored when read and written as 255.
+#define FQGAN_PIXEL_BGRA8 2
+
+// Floats red, green, blue, in [-1, 1].
+#define FQGAN_PIXEL_RGB_F32 3
+
+// A plane of floats for each of red, green and blue, in [-1, 1]; the planes follow each other.
+#define FQGAN_PIXEL_RGB_F32_PLANAR 4
+
+// A view of the caller's pixels.
+typedef struct fqgan_image {
+  // The upper left pixel. Floats need no alignment.
+  void *pixels;
+  // Pixels of a row.
+  uint32_t width;
+  // Rows.
+  uint32_t height;
+  // Bytes from one row to the next; 0: rows are packed. For FQGAN_PIXEL_RGB_F32_PLANAR it is the stride in
+  // a plane, of which the next begins height * row_stride after it.
+  size_t row_stride;
+  // One of FQGAN_PIXEL_.
+  int32_t format;
+} fqgan_image;
+
+// ---- Tokenizer ----
+
+// A model that turns images into codes and back.
+typedef struct fqgan_tokenizer fqgan_tokenizer;
+
+// What a tokenizer is.
+typedef struct fqgan_tokenizer_info {
+  // sizeof(fqgan_tokenizer_info).
+  uint32_t struct_size;
+  // Sub-codebooks: as many codes stand for a patch. Their order is (vis, sem) or (vis, sem_mid, sem_high).
+  uint32_t codebooks;
+  // Codes of a sub-codebook; each code is less.
+  uint32_t codebook_size;
+  // Elements of a code's vector.
+  uint32_t code_dim;
+  // Side of a patch in pixels: sides of images are multiples of it.
+  uint32_t downsample;
+  // Side of the images that the model was made for. Others are an extension of this library's.
+  uint32_t image_size;
+  // Weights that encoding and decoding use.
+  uint64_t parameters;
+} fqgan_tokenizer_info;
+
+// Opens a tokenizer's weights: a safetensors file, or a .pt of the authors'. options may be NULL.
+fqgan_status fqgan_tokenizer_open(fqgan_runtime *runtime,
+                                  const char *path,
+                                  const fqgan_model_options *options,
+                                  fqgan_tokenizer **tokenizer,
+                                  fqgan_error *error);
+
+// fqgan_tokenizer_open for a file that the caller holds in memory. The bytes are used until the tokenizer is
+// closed; they must stay and must not change.
+fqgan_status fqgan_tokenizer_open_memory(fqgan_runtime *runtime,
+                                         const void *bytes,
+                                         size_t length,
+                                         const fqgan_model_options *options,
+                                         fqgan_tokenizer **tokenizer,
+                                         fqgan_error *error);
+
+// Closes a tokenizer; NULL is accepted.
+void fqgan_tokenizer_close(fqgan_tokenizer *tokenizer);
+
+// Fills info.
+fqgan_status fqgan_tokenizer_get_info(const fqgan_tokenizer *tokenizer,
+                                      fqgan_tokenizer_info *info,
+                                      fqgan_error *error);
+
+// Codes of images, which are all of one size, laid out (count, codebooks, height / downsample,
+// width / downsample). capacity counts codes.
+fqgan_status fqgan_encode(fqgan_tokenizer *tokenizer,
+                          const fqgan_image *images,
+                          size_t count,
+                          uint32_t *codes,
+                          size_t capacity,
+                          fqgan_error *error);
+
+// Images of codes laid out (count, codebooks, grid_height, grid_width). Each image is
+// grid_width * downsample x grid_height * downsample pixels, and is written to. Bit i of codebook_mask says
+// that sub-codebook i is used, the vectors of the others are zero; 0: all are. When memory runs out in a
+// batch, the first images may have been written.
+fqgan_status fqgan_decode(fqgan_tokenizer *tokenizer,
+                          const uint32_t *codes,
+                          size_t count,
+                          uint32_t grid_width,
+                          uint32_t grid_height,
+                          uint32_t codebook_mask,
+                          const fqgan_image *images,
+                          fqgan_error *error);
+
+// Latents of images before they are normalised and become codes, laid out (count, codebooks, code_dim,
+// height / downsample, width / downsample). capacity counts floats.
+fqgan_status fqgan_latents(fqgan_tokenizer *tokenizer,
+                           const fqgan_image *images,
+                           size_t count,
+                           float *latents,
+                           size_t capacity,
+                           fqgan_error *error);
+
 // ---- Codes ----
 
 // The sizes of a set of codes, laid out (count, codebooks, grid_height, grid_width).

@@ -99,13 +99,12 @@ pub unsafe extern "C" fn fqgan_codes_unpack(
 }
 
 fn describe(info: &Info) -> Result<fqgan_codes_info> {
-    let narrow = |n: usize| u32::try_from(n).map_err(|_| Error::internal(format!("{n} exceeds 32 bits")));
     Ok(fqgan_codes_info {
         struct_size: 0,
-        count: narrow(info.count)?,
-        codebooks: narrow(info.k)?,
-        codebook_size: narrow(info.codebook_size)?,
-        grid_width: narrow(info.width)?,
-        grid_height: narrow(info.height)?,
+        count: pointers::narrow(info.count)?,
+        codebooks: pointers::narrow(info.k)?,
+        codebook_size: pointers::narrow(info.codebook_size)?,
+        grid_width: pointers::narrow(info.width)?,
+        grid_height: pointers::narrow(info.height)?,
     })
 }

@@ -14,18 +14,30 @@
 mod codes;
 mod error;
 mod guard;
+mod image;
 mod log;
+mod model;
 mod parallel;
-#[allow(dead_code, reason = "models use the rest")]
 mod pointers;
 mod runtime;
+mod scratch;
+mod tokenizer;
 mod version;
 mod versioned;
 
 pub use codes::*;
 pub use error::*;
+pub use image::{
+    FQGAN_PIXEL_BGRA8, FQGAN_PIXEL_RGB_F32, FQGAN_PIXEL_RGB_F32_PLANAR, FQGAN_PIXEL_RGB8, FQGAN_PIXEL_RGBA8,
+    fqgan_image,
+};
 pub use log::{
     FQGAN_LOG_DEBUG, FQGAN_LOG_ERROR, FQGAN_LOG_INFO, FQGAN_LOG_WARNING, fqgan_log_fn, fqgan_set_log,
 };
+pub use model::{
+    FQGAN_MAP_OFF, FQGAN_MAP_ON, FQGAN_PRECISION_BF16, FQGAN_PRECISION_F32, FQGAN_PRECISION_INT8,
+    fqgan_model_options, fqgan_model_options_init,
+};
 pub use runtime::*;
+pub use tokenizer::*;
 pub use version::*;

@@ -81,6 +81,11 @@ pub(super) unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Result<&'a 
     })
 }
 
+/// A size as the interface has it.
+pub(super) fn narrow(size: usize) -> Result<u32> {
+    u32::try_from(size).map_err(|_| Error::internal(format!("{size} does not fit in 32 bits")))
+}
+
 /// An enum value by the list of those there are.
 pub(super) fn choose<T: Copy>(value: i32, name: &str, known: &[(i32, &str, T)]) -> Result<T> {
     if let Some((_, _, meaning)) = known.iter().find(|(number, _, _)| *number == value) {

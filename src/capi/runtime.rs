@@ -48,7 +48,6 @@ versioned!(fqgan_runtime_options { struct_size, device, device_index, threads, p
 
 /// A device and the threads that feed it. Any number of models share one, from any thread.
 pub struct fqgan_runtime {
-    #[allow(dead_code, reason = "models use it")]
     pub(super) device: Device,
 }
 

@@ -137,6 +137,28 @@ impl<'a> View<'a> {
         Ok(())
     }
 
+    /// Checks that every value is finite, which [`View::read_into`] will ask of those it reads.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, as there.
+    pub fn check_finite(&self) -> Result<()> {
+        let channels = match self.raster.format {
+            PixelFormat::Rgb8 | PixelFormat::Rgba8 | PixelFormat::Bgra8 => return Ok(()),
+            PixelFormat::RgbF32 => 3,
+            PixelFormat::RgbF32Planar => 1,
+        };
+        for plane in 0..3 / channels {
+            for y in 0..self.raster.height {
+                let values = || floats_of(self.row(y, plane));
+                if !values().fold(true, |finite, v| finite & v.is_finite()) {
+                    let (at, value) = values().enumerate().find(|(_, v)| !v.is_finite()).unwrap_or((0, 0.0));
+                    return Err(not_finite(at / channels, y, plane + at % channels, value));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn row(&self, y: usize, plane: usize) -> &'a [u8] {
         let (offset, len) = self.raster.row(y, plane);
         // SAFETY: the row is one of the view, whose constructor saw to its memory.
@@ -329,10 +351,12 @@ fn check_finite(row: &[f32], y: usize) -> Result<()> {
         return Ok(());
     }
     let at = row.iter().position(|v| !v.is_finite()).unwrap_or(0);
-    let channel = ["red", "green", "blue"][at % 3];
-    Err(Error::invalid(format!(
-        "pixel ({}, {y}), {channel}: the value is {}, expected a finite one in [-1, 1]",
-        at / 3,
-        row[at]
-    )))
+    Err(not_finite(at / 3, y, at % 3, row[at]))
+}
+
+fn not_finite(x: usize, y: usize, channel: usize, value: f32) -> Error {
+    let channel = ["red", "green", "blue"][channel];
+    Error::invalid(format!(
+        "pixel ({x}, {y}), {channel}: the value is {value}, expected a finite one in [-1, 1]"
+    ))
 }

@@ -10,12 +10,20 @@ const EXPORTS: &[&str] = &[
     "fqgan_abi_version",
     "fqgan_codes_pack",
     "fqgan_codes_unpack",
+    "fqgan_decode",
+    "fqgan_encode",
     "fqgan_error_init",
+    "fqgan_latents",
+    "fqgan_model_options_init",
     "fqgan_runtime_create",
     "fqgan_runtime_destroy",
     "fqgan_runtime_options_init",
     "fqgan_set_log",
     "fqgan_status_name",
+    "fqgan_tokenizer_close",
+    "fqgan_tokenizer_get_info",
+    "fqgan_tokenizer_open",
+    "fqgan_tokenizer_open_memory",
     "fqgan_version",
 ];
 
@@ -42,6 +50,10 @@ fn layouts_are_those_of_version_1() {
     layout!(fqgan_error, 512, struct_size 0, status 4, message 8);
     layout!(fqgan_runtime_options, 32,
         struct_size 0, device 4, device_index 8, threads 12, parallel 16, parallel_user 24);
+    layout!(fqgan_model_options, 24, struct_size 0, precision 4, map 8, memory_limit 16);
+    layout!(fqgan_image, 32, pixels 0, width 8, height 12, row_stride 16, format 24);
+    layout!(fqgan_tokenizer_info, 32,
+        struct_size 0, codebooks 4, codebook_size 8, code_dim 12, downsample 16, image_size 20, parameters 24);
     layout!(fqgan_codes_info, 24,
         struct_size 0, count 4, codebooks 8, codebook_size 12, grid_width 16, grid_height 20);
 }
@@ -62,4 +74,8 @@ fn numbers_are_those_of_version_1() {
     ];
     assert_eq!(status, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!([FQGAN_DEVICE_AUTO, FQGAN_DEVICE_CPU, FQGAN_DEVICE_CUDA], [0, 1, 2]);
+    assert_eq!([FQGAN_PRECISION_F32, FQGAN_PRECISION_BF16, FQGAN_PRECISION_INT8], [0, 1, 2]);
+    assert_eq!([FQGAN_MAP_ON, FQGAN_MAP_OFF], [0, 1]);
+    let bytes = [FQGAN_PIXEL_RGB8, FQGAN_PIXEL_RGBA8, FQGAN_PIXEL_BGRA8];
+    assert_eq!((bytes, [FQGAN_PIXEL_RGB_F32, FQGAN_PIXEL_RGB_F32_PLANAR]), ([0, 1, 2], [3, 4]));
 }

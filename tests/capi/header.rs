@@ -9,6 +9,9 @@ const SECTIONS: &[(&str, &str)] = &[
     ("error", "Errors"),
     ("log", "Log"),
     ("runtime", "Runtime"),
+    ("model", "Models"),
+    ("image", "Images"),
+    ("tokenizer", "Tokenizer"),
     ("codes", "Codes"),
 ];
 

@@ -3,6 +3,8 @@
 mod abi;
 mod codes;
 mod header;
+mod models;
 mod programs;
 mod runtime;
 mod support;
+mod tokenizer;

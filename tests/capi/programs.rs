@@ -1,5 +1,6 @@
 //! Programs in C and C++ against the header and the built library, as a host has them.
 
+use crate::models::tokenizer_file;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,18 +26,49 @@ fn run(command: &mut Command) -> String {
     out
 }
 
-/// Builds `tests/capi/c/NAME` against the shared library and runs it.
-fn program(name: &str, standard: &str, arguments: &[&Path]) -> String {
+/// Builds `tests/capi/c/NAME` against the shared library, and runs it: as it is, with the address and
+/// undefined-behaviour sanitizers, and under valgrind. The last two only where they are installed, unless
+/// `FQGAN_TOOLS=required` says that they must be. The last argument is the number of threads to use.
+fn program(name: &str, standard: &str, arguments: &[&Path]) {
     let folder = tempfile::tempdir().unwrap();
-    let exe = folder.path().join("program");
-    let library = library("so");
-    let mut compiler = Command::new(if name.ends_with(".cpp") { "c++" } else { "cc" });
-    compiler.arg(format!("-std={standard}")).args(STRICT);
-    compiler.arg("-I").arg(root().join("include"));
-    compiler.arg(root().join("tests/capi/c").join(name)).arg("-o").arg(&exe);
-    compiler.arg(&library).arg("-lpthread").arg("-lm");
-    run(&mut compiler);
-    run(Command::new(&exe).args(arguments).env("LD_LIBRARY_PATH", library.parent().unwrap()))
+    let at = |name: &str| folder.path().join(name);
+    // Under the name that the loader asks for.
+    std::os::unix::fs::symlink(library("so"), at("libfqgan.so.1")).unwrap();
+    let compiler = if name.ends_with(".cpp") { "c++" } else { "cc" };
+    let build = |exe: &Path, extra: &[&str]| {
+        let mut command = Command::new(compiler);
+        command.arg(format!("-std={standard}")).args(STRICT).args(extra);
+        command.arg("-I").arg(root().join("include")).arg(root().join("tests/capi/c").join(name));
+        command.arg("-o").arg(exe).arg(at("libfqgan.so.1")).arg("-lpthread").arg("-lm");
+        command
+    };
+    let expect_ok = |mut command: Command, threads: &str| {
+        command.args(arguments).arg(threads).env("LD_LIBRARY_PATH", folder.path());
+        assert_eq!(run(&mut command), "ok\n", "{command:?}");
+    };
+    run(&mut build(&at("plain"), &[]));
+    expect_ok(Command::new(at("plain")), "3");
+
+    let required = std::env::var_os("FQGAN_TOOLS").is_some_and(|value| value == "required");
+    let sanitizers = "-fsanitize=address,undefined";
+    let empty = at("empty.c");
+    std::fs::write(&empty, "int main(void) { return 0; }\n").unwrap();
+    let works = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+    if required || works(Command::new("cc").arg(sanitizers).arg(&empty).arg("-o").arg(at("empty"))) {
+        run(&mut build(&at("sanitized"), &[sanitizers, "-fno-sanitize-recover=all"]));
+        expect_ok(Command::new(at("sanitized")), "3");
+    }
+    if required || works(Command::new("valgrind").arg("--version")) {
+        let mut command = Command::new("valgrind");
+        command.args(["-q", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+        command.arg(at("plain"));
+        // One thread a call: valgrind lets only one run, and the others would wait in a loop. It is slow at
+        // fused multiply-adds, so only small programs run those.
+        if name == "tokenizer.c" {
+            command.env("FQGAN_ISA", "portable");
+        }
+        expect_ok(command, "1");
+    }
 }
 
 #[test]
@@ -64,5 +96,15 @@ fn the_header_is_clean_in_every_standard() {
 
 #[test]
 fn basics() {
-    assert_eq!(program("basics.c", "c99", &[]), "ok\n");
+    program("basics.c", "c99", &[]);
+}
+
+#[test]
+fn tokenizer() {
+    program("tokenizer.c", "c11", &[tokenizer_file()]);
+}
+
+#[test]
+fn cpp() {
+    program("wrapper.cpp", "c++17", &[tokenizer_file()]);
 }

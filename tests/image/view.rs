@@ -133,11 +133,15 @@ fn values_that_are_not_finite_are_refused_by_place() {
         let view = View::floats(&values, 5, 4, 0, PixelFormat::RgbF32).unwrap();
         refused(view.read_into(&mut [0.0; 60], 0..4), &["(3, 2)", "green", &bad.to_string()]);
         view.read_into(&mut [0.0; 30], 0..2).unwrap();
+        refused(view.check_finite(), &["(3, 2)", "green", &bad.to_string()]);
+        view.crop(0, 0, 3, 4).unwrap().check_finite().unwrap();
 
         let mut planes = vec![0.5; 5 * 4 * 3];
         planes[2 * 20 + 19] = bad;
         let view = View::floats(&planes, 5, 4, 0, PixelFormat::RgbF32Planar).unwrap();
         refused(view.read_into(&mut [0.0; 60], 0..4), &["(4, 3)", "blue"]);
+        refused(view.check_finite(), &["(4, 3)", "blue"]);
+        view.crop(0, 0, 4, 4).unwrap().check_finite().unwrap();
     }
 }
 

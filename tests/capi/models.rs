@@ -1,0 +1,56 @@
+//! Models small enough to run many times, as files.
+
+use fqgan::tensor::Shape;
+use fqgan::tokenizer::config::{Adapter, Branch, Config};
+use fqgan::weights::formula::Entry;
+use fqgan::weights::{Manifest, Metadata, save};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Dual, f = 4, for pictures of 32 pixels; 64 codes of 4 elements.
+pub fn tokenizer_config() -> Config {
+    let branch = |name: &str, prefix: &str| Branch {
+        name: name.into(),
+        adapter: Some(Adapter { prefix: prefix.into(), layers: 1, heads: 8, hidden: 128 }),
+    };
+    Config {
+        branches: vec![branch("vis", "encoder.visual_head.0"), branch("sem", "encoder.semantic_head.0")],
+        codebook_size: 64,
+        code_dim: 4,
+        ch: 32,
+        ch_mult: vec![1, 1, 2],
+        num_res_blocks: 1,
+        z_channels: 32,
+        image_size: 32,
+    }
+}
+
+/// A file of that tokenizer, made once a process.
+pub fn tokenizer_file() -> &'static Path {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| write("tokenizer", &tokenizer_config().manifest(), &Metadata::new()))
+}
+
+fn write(name: &str, manifest: &Manifest, strings: &Metadata) -> PathBuf {
+    let tensors: Vec<_> = manifest
+        .iter()
+        .map(|(name, shape)| {
+            (name, Entry::by_rule(name, Shape::try_from_slice(shape).unwrap()).tensor(7).unwrap())
+        })
+        .collect();
+    // Another process may be at it too: the file is replaced whole, and it is the same.
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("capi-{name}.safetensors"));
+    save(&path, &tensors, strings).unwrap();
+    path
+}
+
+/// Pixels of an image, smooth in places and noisy in others.
+pub fn pixels(seed: usize, width: usize, height: usize) -> Vec<u8> {
+    (0..width * height * 3)
+        .map(|i| {
+            let (x, y) = (i / 3 % width, i / 3 / width);
+            let noise = (i + seed).wrapping_mul(2_654_435_761) >> 8;
+            (x * 3 + y * 5 + seed * 31 + if x > width / 2 { noise % 64 } else { 0 }) as u8
+        })
+        .collect()
+}
