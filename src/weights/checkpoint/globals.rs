@@ -88,7 +88,7 @@ const STORAGES: [(&str, Element); 13] = [
 ];
 
 /// Types of arguments, optimizer states and the like, which stand beside the weights.
-const INERT: [(&str, &str); 20] = [
+const INERT: [(&str, &str); 25] = [
     ("argparse", "Namespace"),
     ("torch", "Size"),
     ("torch", "device"),
@@ -99,6 +99,9 @@ const INERT: [(&str, &str); 20] = [
     ("torch", "int64"),
     ("builtins", "set"),
     ("__builtin__", "set"),
+    ("builtins", "frozenset"),
+    ("__builtin__", "frozenset"),
+    ("builtins", "bytearray"),
     ("pathlib", "Path"),
     ("pathlib", "PosixPath"),
     ("pathlib", "WindowsPath"),
@@ -108,6 +111,8 @@ const INERT: [(&str, &str); 20] = [
     ("numpy._core.multiarray", "scalar"),
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("numpy._core.numeric", "_frombuffer"),
     ("_codecs", "encode"),
 ];
 
