@@ -2,8 +2,8 @@
 //! a contract with programs that are already built, so nothing here is renamed.
 //!
 //! Types carry their C names, and the comments on exported items are the header's, so they speak to a C
-//! reader. Every function that can fail runs in [`guard::call`], which turns errors and panics into a status;
-//! every pointer goes through [`pointers`], every sized struct through [`versioned`].
+//! reader. Every function that can fail runs in `guard::call`, which turns errors and panics into a status;
+//! every pointer goes through `pointers`, every sized struct through `versioned`.
 //!
 //! # Safety
 //! The contract of all exported functions: a pointer that is not NULL points to what its type says, for as

@@ -15,7 +15,7 @@ pub(super) fn linear(op: &Linear, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Resu
     let dy = pass.grads[0].as_ref().ok_or_else(|| Error::internal("no gradient"))?;
     let (x, weight) = (pass.inputs[0], pass.inputs[1]);
     let (n, k) = (weight.shape()[0], weight.shape()[1]);
-    let rows = if n == 0 { 0 } else { dy.shape().count() / n };
+    let rows = dy.shape().count().checked_div(n).unwrap_or(0);
     let dz = if op.activation == Activation::None {
         dy.clone()
     } else {

@@ -86,7 +86,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The largest lane.
     unsafe fn max_lane(a: Self::V) -> f32;
 
-    /// Adds the products of LANES pairs of bf16: lane i gets a[2i] * b[2i] + a[2i+1] * b[2i+1].
+    /// Adds the products of LANES pairs of bf16: lane i gets `a[2i] * b[2i] + a[2i+1] * b[2i+1]`.
     unsafe fn dot_bf16(acc: Self::V, a: *const u16, b: *const u16) -> Self::V;
     /// As `dot_bf16`, with the same pair of `a` (low half first) for every lane.
     unsafe fn dot_bf16_pair(acc: Self::V, a: u32, b: *const u16) -> Self::V;
