@@ -35,6 +35,7 @@ timed! {
     attention "../tests/ops/attention.rs"
     code_embedding "../tests/ops/code_embedding.rs"
     conv2d "../tests/ops/conv2d.rs"
+    cross_entropy "../tests/ops/cross_entropy.rs"
     embedding "../tests/ops/embedding.rs"
     group_norm "../tests/ops/group_norm.rs"
     kv_attention "../tests/ops/kv_attention.rs"

@@ -19,6 +19,13 @@ impl Device {
         }
     }
 
+    /// Parts of an operation that run at once: some scratch memory is one piece for each.
+    pub fn parallelism(&self) -> usize {
+        match self {
+            Device::Cpu(cpu) => cpu.pool.threads(),
+        }
+    }
+
     /// An empty workspace for calls on this device, that will hold no more than `limit` bytes.
     pub fn workspace(&self, limit: Option<usize>) -> Workspace {
         match self {

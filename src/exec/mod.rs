@@ -85,8 +85,8 @@ pub struct Backward<'a, const N: usize> {
 /// Gradients of the inputs, in order. `None` where none is wanted or none flows.
 pub type Gradients = [Option<Tensor>; MAX_INPUTS];
 
-/// The most inputs an operation may have.
-pub const MAX_INPUTS: usize = 8;
+/// The most inputs an operation may have: an index and 31 tables.
+pub const MAX_INPUTS: usize = 32;
 
 /// Runs operations.
 pub trait Exec {

@@ -5,8 +5,8 @@ use crate::weights::infer::{count, divide, extents};
 use crate::weights::{Listing, Manifest, Metadata, Source};
 
 const CLASSES: &str = "cls_embedding.embedding_table.weight";
-/// Most sub-codes of a position: as many as a tokenizer may have.
-const MAX_CODEBOOKS: usize = 32;
+/// Most sub-codes of a position: as many tables as an embedding reads at once.
+const MAX_CODEBOOKS: usize = crate::ops::embedding::MAX_TABLES;
 /// Largest side of a grid that a file may ask for.
 const MAX_GRID: usize = 1 << 12;
 
@@ -90,7 +90,7 @@ impl Config {
     /// The configuration of a file's generator, whose tensors are all there with the shapes it needs.
     ///
     /// # Errors
-    /// `Format` that names a tensor or a string and says what was expected; `Unsupported` past 32 sub-codes.
+    /// `Format` that names a tensor or a string and says what was expected; `Unsupported` past 31 sub-codes.
     pub fn infer(source: &Source) -> Result<Config> {
         Config::from_listing(source.listing(), source.all_metadata()).context(|| source.name())
     }

@@ -6,6 +6,7 @@ pub mod attention;
 mod check;
 pub mod code_embedding;
 pub mod conv2d;
+pub mod cross_entropy;
 pub mod embedding;
 pub mod group_norm;
 pub mod kv_attention;

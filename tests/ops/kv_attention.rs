@@ -46,11 +46,15 @@ fn part(qkv: &Tensor, from: usize, to: usize) -> Tensor {
 fn in_runs(e: &Eager<'_>, qkv: &Tensor, heads: usize, dtype: DType, ends: &[usize]) -> Tensor {
     let [b, t, packed] = qkv.shape().dims().unwrap();
     let d = packed / 3;
-    let cache = Cache::new(e.cx().workspace, b, heads, t + 3, d / heads, dtype).unwrap();
+    let cache = Cache::new(e.cx().workspace, [2, b, heads, t + 3, d / heads], dtype).unwrap();
     let mut out = vec![0.0f32; b * t * d];
     let mut position = 0;
     for &end in ends {
-        let [y] = e.run(&KvAttention { position, cache: &cache }, &[&part(qkv, position, end)]).unwrap();
+        let qkv = part(qkv, position, end);
+        // Another layer must not disturb this one.
+        let other = random(position as u64, &qkv.shape()[..], DType::F32);
+        let [_] = e.run(&KvAttention { layer: 0, position, cache: &cache }, &[&other]).unwrap();
+        let [y] = e.run(&KvAttention { layer: 1, position, cache: &cache }, &[&qkv]).unwrap();
         for (row, y) in y.data::<f32>().unwrap().chunks_exact((end - position) * d).enumerate() {
             out[(row * t + position) * d..(row * t + end) * d].copy_from_slice(y);
         }
@@ -81,18 +85,19 @@ pub fn published() -> Vec<Case> {
             let past = random(1, &[2, position, 3 * heads * dim], DType::F32);
             let qkv = random(2, &[2, 1, 3 * heads * dim], DType::F32);
             let cost = on(&device(Isa::best(), 1), |e| {
-                let cache = Cache::new(e.cx().workspace, 2, heads, position + 1, dim, dtype).unwrap();
-                KvAttention { position, cache: &cache }.cost(&[*qkv.desc()])
+                let cache = Cache::new(e.cx().workspace, [1, 2, heads, position + 1, dim], dtype).unwrap();
+                KvAttention { layer: 0, position, cache: &cache }.cost(&[*qkv.desc()])
             });
             let cache = OnceCell::new();
             let name = format!("kv_attention position {position}, {heads} heads of {dim}, cache {dtype}");
             let run = move |e: &Eager<'_>, all: &[Tensor]| {
                 let cache = cache.get_or_init(|| {
-                    let cache = Cache::new(e.cx().workspace, 2, heads, position + 1, dim, dtype).unwrap();
-                    e.run(&KvAttention { position: 0, cache: &cache }, &[&past]).unwrap();
+                    let cache =
+                        Cache::new(e.cx().workspace, [1, 2, heads, position + 1, dim], dtype).unwrap();
+                    e.run(&KvAttention { layer: 0, position: 0, cache: &cache }, &[&past]).unwrap();
                     cache
                 });
-                e.run(&KvAttention { position, cache }, &[&all[0]]).map(Vec::from)
+                e.run(&KvAttention { layer: 0, position, cache }, &[&all[0]]).map(Vec::from)
             };
             let mut case = Case::made(name, vec![qkv], 0.0, run, |_| vec![]);
             case.cost = cost;
@@ -128,10 +133,10 @@ fn position_by_position_is_all_at_once() {
 #[test]
 fn extremes() {
     on(&device(Isa::best(), 1), |e| {
-        let cache = Cache::new(e.cx().workspace, 1, 1, 4, 1, DType::F32).unwrap();
+        let cache = Cache::new(e.cx().workspace, [1, 1, 1, 4, 1], DType::F32).unwrap();
         let qkv =
             Tensor::from_slice([1, 3, 3], &[1e4, -1e4, 1.0, 1e4, 1e4, 2.0, 1.0, f32::NAN, 3.0]).unwrap();
-        let [y] = e.run(&KvAttention { position: 0, cache: &cache }, &[&qkv]).unwrap();
+        let [y] = e.run(&KvAttention { layer: 0, position: 0, cache: &cache }, &[&qkv]).unwrap();
         let y = y.data::<f32>().unwrap();
         assert!(y[0] == 1.0 && y[1] == 2.0 && y[2].is_nan(), "{y:?}");
     });
@@ -141,9 +146,10 @@ fn extremes() {
 fn a_later_position_can_be_taken_back() {
     let qkv = random(6, &[1, 4, 12], DType::F32);
     on(&device(Isa::best(), 1), |e| {
-        let cache = Cache::new(e.cx().workspace, 1, 1, 4, 4, DType::F32).unwrap();
+        let cache = Cache::new(e.cx().workspace, [1, 1, 1, 4, 4], DType::F32).unwrap();
         let run = |position, from, to| {
-            let [y] = e.run(&KvAttention { position, cache: &cache }, &[&part(&qkv, from, to)]).unwrap();
+            let [y] =
+                e.run(&KvAttention { layer: 0, position, cache: &cache }, &[&part(&qkv, from, to)]).unwrap();
             y
         };
         let first = run(0, 0, 3);
@@ -157,14 +163,15 @@ fn a_later_position_can_be_taken_back() {
 fn refusals() {
     let device = device(Isa::best(), 1);
     let workspace = device.workspace(None);
-    let cache = Cache::new(&workspace, 2, 2, 3, 4, DType::F32).unwrap();
-    let op = |position| KvAttention { position, cache: &cache };
+    let cache = Cache::new(&workspace, [1, 2, 2, 3, 4], DType::F32).unwrap();
+    let op = |position| KvAttention { layer: 0, position, cache: &cache };
     let qkv = |b: usize, t: usize, d: usize| random(1, &[b, t, d], DType::F32);
     refuses(op(0), &[&qkv(1, 1, 24)], "the cache expects [2, t, 24]");
     refuses(op(0), &[&qkv(2, 1, 21)], "the cache expects [2, t, 24]");
+    refuses(KvAttention { layer: 1, ..op(0) }, &[&qkv(2, 1, 24)], "layer 1 of 1");
     refuses(op(1), &[&qkv(2, 1, 24)], "position 1 after 0 cached ones");
     refuses(op(0), &[&qkv(2, 4, 24)], "positions 0..+4 of a cache of 3");
-    let refused = Cache::new(&workspace, 2, 2, 3, 4, DType::I8).unwrap_err();
+    let refused = Cache::new(&workspace, [1, 2, 2, 3, 4], DType::I8).unwrap_err();
     assert!(refused.message().contains("expected f32 or bf16"));
 }
 

@@ -2,7 +2,7 @@ use crate::gradients::check_gradients;
 use crate::table::{Case, Wide, check, device, on, random, refuses, same_bits};
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::Exec;
-use fqgan::ops::linear::{Activation, Linear};
+use fqgan::ops::linear::{Activation, Linear, SwiGlu};
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
 
@@ -140,6 +140,26 @@ fn infinite_and_not_a_number() {
             assert!(if activation == Activation::None { y[3] == -1e30 } else { y[3].abs() < 1e-7 }, "{y:?}");
         }
     }
+}
+
+#[test]
+fn swiglu() {
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        for (rows, k, n) in [(1, 1, 1), (2, 64, 100), (7, 1300, 65), (0, 4, 4), (50, 33, 130)] {
+            let weight = |seed| random(seed, &[n, k], dtype);
+            let inputs = vec![random(1, &[rows, k], DType::F32), weight(2), weight(3)];
+            check(&Case::new(SwiGlu, inputs, 1e-6, move |all| {
+                let product = |w: &Wide, i: usize| -> f64 {
+                    (0..k).map(|j| all[0].data[i / n * k + j] * w.data[i % n * k + j]).sum()
+                };
+                let value = |i| activate(Activation::Silu, product(&all[1], i)) * product(&all[2], i);
+                vec![(0..rows * n).map(value).collect()]
+            }));
+        }
+    }
+    let (x, w) = (random(1, &[2, 6], DType::F32), random(2, &[3, 6], DType::F32));
+    refuses(SwiGlu, &[&x, &w, &random(2, &[4, 6], DType::F32)], "up is f32 [4, 6], expected f32 [3, 6]");
+    refuses(SwiGlu, &[&x, &w, &random(2, &[3, 6], DType::BF16)], "up is bf16 [3, 6], expected f32 [3, 6]");
 }
 
 /// A row gives the same bits alone and in any company, and in any place of it.

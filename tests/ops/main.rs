@@ -10,6 +10,7 @@ mod add;
 mod attention;
 mod code_embedding;
 mod conv2d;
+mod cross_entropy;
 mod embedding;
 mod group_norm;
 mod kv_attention;

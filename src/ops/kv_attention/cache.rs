@@ -4,33 +4,26 @@ use crate::tensor::{DType, Desc, Tensor};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
-/// Keys and values of the positions so far, (rows, heads, capacity, head_dim) each, f32 or bf16: what a query
-/// reads of a head is one run of memory.
+/// Keys and values of the positions so far, (layers, rows, heads, capacity, head_dim) each, f32 or bf16: what a
+/// query reads of a head is one run of memory.
 pub struct Cache {
     pub(super) keys: RefCell<Tensor>,
     pub(super) values: RefCell<Tensor>,
-    extents: [usize; 4],
+    extents: [usize; 5],
     dtype: DType,
     len: Cell<usize>,
 }
 
 impl Cache {
-    /// An empty cache in a workspace's memory, for `rows` sequences of up to `capacity` positions.
+    /// An empty cache in a workspace's memory, of these extents: layers, rows (sequences), heads, capacity
+    /// (positions of a sequence), head_dim.
     ///
     /// # Errors
     /// `OutOfMemory`; `Unsupported` for a type other than f32 and bf16.
-    pub fn new(
-        workspace: &Workspace,
-        rows: usize,
-        heads: usize,
-        capacity: usize,
-        head_dim: usize,
-        dtype: DType,
-    ) -> Result<Cache> {
+    pub fn new(workspace: &Workspace, extents: [usize; 5], dtype: DType) -> Result<Cache> {
         if !matches!(dtype, DType::F32 | DType::BF16) {
             return Err(Error::unsupported(format!("a cache of {dtype}, expected f32 or bf16")));
         }
-        let extents = [rows, heads, capacity, head_dim];
         let desc = Desc::plain(extents, dtype);
         Ok(Cache {
             keys: RefCell::new(workspace.tensor(desc)?),
@@ -41,8 +34,8 @@ impl Cache {
         })
     }
 
-    /// Rows, heads, capacity, head_dim.
-    pub fn extents(&self) -> [usize; 4] {
+    /// Layers, rows, heads, capacity, head_dim.
+    pub fn extents(&self) -> [usize; 5] {
         self.extents
     }
 

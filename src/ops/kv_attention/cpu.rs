@@ -29,15 +29,17 @@ fn attend<T: Lanes>(
     let busy = |_| Error::internal("the cache is in use");
     let (mut keys, mut values) =
         (op.cache.keys.try_borrow_mut().map_err(busy)?, op.cache.values.try_borrow_mut().map_err(busy)?);
-    let [rows, heads, capacity, head_dim] = op.cache.extents();
+    let [_, rows, heads, capacity, head_dim] = op.cache.extents();
     let t = qkv.shape()[1];
     let mut scores = cx.workspace.tensor(Desc::plain([cpu.pool.threads(), op.position + t], DType::F32))?;
     let scores = Parts::new(scores.data_mut::<f32>()?);
     let (keys, values) = (Parts::new(keys.data_mut::<T>()?), Parts::new(values.data_mut::<T>()?));
     let (qkv, out) = (qkv.data::<f32>()?, Parts::new(out.data_mut::<f32>()?));
     let (position, seen) = (op.position, op.position + t);
+    let layer = op.layer * rows * heads;
     cpu.pool.blocks(rows * heads, |lane, index| {
         let (row, head) = (index / heads, index % heads);
+        let index = layer + index;
         let range = index * capacity * head_dim..(index * capacity + seen) * head_dim;
         // SAFETY: one part of the cache a block, one part of the scores a lane.
         let (keys, values, scores) = unsafe {

@@ -22,6 +22,8 @@ use crate::tensor::{DType, Desc, Tensor};
 /// ones that the cache may hold are forgotten.
 #[derive(Clone, Copy, Debug)]
 pub struct KvAttention<'a> {
+    /// Which layer's keys and values.
+    pub layer: usize,
     /// Where the first new position goes: at most the cache's length.
     pub position: usize,
     /// Where keys and values are kept.
@@ -35,10 +37,13 @@ impl Op for KvAttention<'_> {
         let [qkv] = inputs::<1>(all)?;
         expect_type("qkv", &qkv, &[DType::F32])?;
         let [b, t, packed] = dims("qkv", &qkv)?;
-        let [rows, heads, capacity, head_dim] = self.cache.extents();
+        let [layers, rows, heads, capacity, head_dim] = self.cache.extents();
         let d = heads * head_dim;
         if b != rows || packed != 3 * d {
             return Err(Error::invalid(format!("qkv is {qkv}, the cache expects [{rows}, t, {}]", 3 * d)));
+        }
+        if self.layer >= layers {
+            return Err(Error::invalid(format!("layer {} of {layers}", self.layer)));
         }
         if self.position > self.cache.len() {
             return Err(Error::invalid(format!(
@@ -57,7 +62,7 @@ impl Op for KvAttention<'_> {
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
-        let [rows, heads, _, head_dim] = self.cache.extents();
+        let [_, rows, heads, _, head_dim] = self.cache.extents();
         let (d, t) = ((heads * head_dim) as f64, all[0].shape[1] as f64);
         let seen = self.position as f64 + (t + 1.0) / 2.0;
         let cached = (self.position as f64 + t) * 2.0 * d * self.cache.dtype().size() as f64;

@@ -2,14 +2,16 @@
 //! k = 1024) stay in the second cache while the rows pass, and a row tile stays in the first.
 
 mod block;
+mod float;
 
-use super::Linear;
+use super::{Activation, Linear, SwiGlu};
 use crate::backend::cpu::simd::Widen;
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::Result;
 use crate::exec::Cx;
 use crate::tensor::{DType, Tensor};
-use block::{Block, COLUMNS};
+use block::{Block, COLUMNS, Products};
+use float::Float;
 use half::{bf16, f16};
 
 /// Rows of x a block: a multiple of every level's row tile.
@@ -18,23 +20,69 @@ const ROWS: usize = 48;
 /// larger than it are read from memory once for all of them.
 const PASS: usize = 10;
 
-pub(super) fn forward(op: &Linear, cx: Cx<'_>, cpu: &Cpu, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
-    match all[1].dtype() {
-        DType::F32 => forward_of::<f32>(op, cpu, all, out),
-        DType::BF16 => forward_of::<bf16>(op, cpu, all, out),
-        DType::F16 => forward_of::<f16>(op, cpu, all, out),
-        _ => Err(cx.unsupported("linear", all[1].desc())),
+pub(super) fn linear(op: &Linear, cx: Cx<'_>, cpu: &Cpu, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
+    let bias = if op.bias { Some(all[2].data::<f32>()?) } else { None };
+    let residual = if op.residual { Some(all[all.len() - 1].data::<f32>()?) } else { None };
+    let after = After { activation: op.activation, bias, residual };
+    multiply(cx, cpu, all[0], all[1], None, after, out)
+}
+
+pub(super) fn swiglu(_: &SwiGlu, cx: Cx<'_>, cpu: &Cpu, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
+    multiply(cx, cpu, all[0], all[1], Some(all[2]), After::default(), out)
+}
+
+/// What follows the products.
+#[derive(Clone, Copy, Default)]
+struct After<'a> {
+    activation: Activation,
+    bias: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
+}
+
+fn multiply(
+    cx: Cx<'_>,
+    cpu: &Cpu,
+    x: &Tensor,
+    weight: &Tensor,
+    gated: Option<&Tensor>,
+    after: After<'_>,
+    out: &mut Tensor,
+) -> Result<()> {
+    match weight.dtype() {
+        DType::F32 => floats::<f32>(cpu, x, weight, gated, after, out),
+        DType::BF16 => floats::<bf16>(cpu, x, weight, gated, after, out),
+        DType::F16 => floats::<f16>(cpu, x, weight, gated, after, out),
+        _ => Err(cx.unsupported("linear", weight.desc())),
     }
 }
 
-fn forward_of<W: Widen>(op: &Linear, cpu: &Cpu, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
-    let (n, k) = (all[1].shape()[0], all[1].shape()[1]);
-    let (x, weight) = (all[0].data::<f32>()?, all[1].data::<W>()?);
-    let bias = if op.bias { Some(all[2].data::<f32>()?) } else { None };
-    let residual = if op.residual { Some(all[all.len() - 1].data::<f32>()?) } else { None };
-    let out = out.data_mut::<f32>()?;
+fn floats<W: Widen>(
+    cpu: &Cpu,
+    x: &Tensor,
+    weight: &Tensor,
+    gated: Option<&Tensor>,
+    after: After<'_>,
+    out: &mut Tensor,
+) -> Result<()> {
+    let (n, k) = (weight.shape()[0], weight.shape()[1]);
+    let x = x.data::<f32>()?;
+    let products = Float { k, x, weight: weight.data::<W>()? };
+    let gated = gated.map(|g| g.data::<W>()).transpose()?.map(|weight| Float { k, x, weight });
+    blocks(cpu, n, products, gated, after, out.data_mut::<f32>()?);
+    Ok(())
+}
+
+/// Runs all blocks of the products, times the gated ones if there are any.
+fn blocks<P: Products>(
+    cpu: &Cpu,
+    n: usize,
+    products: P,
+    gated: Option<P>,
+    after: After<'_>,
+    out: &mut [f32],
+) {
     if out.is_empty() {
-        return Ok(());
+        return;
     }
     let rows = out.len() / n;
     let (row_blocks, column_blocks) = (rows.div_ceil(ROWS), n.div_ceil(COLUMNS));
@@ -45,13 +93,13 @@ fn forward_of<W: Widen>(op: &Linear, cpu: &Cpu, all: &[&Tensor], out: &mut Tenso
         let row = (pass * PASS + rest % abreast) * ROWS;
         let column = rest / abreast * COLUMNS;
         let (rows, columns) = (ROWS.min(rows - row), COLUMNS.min(n - column));
+        let part = |whole: &P| whole.part(row..row + rows, column..column + columns);
         cpu.isa.dispatch(Block {
-            activation: op.activation,
-            k,
-            x: &x[row * k..(row + rows) * k],
-            weight: &weight[column * k..(column + columns) * k],
-            bias: bias.map(|b| &b[column..column + columns]),
-            residual,
+            products: part(&products),
+            gated: gated.as_ref().map(part),
+            activation: after.activation,
+            bias: after.bias.map(|b| &b[column..column + columns]),
+            residual: after.residual,
             out: &out,
             n,
             first: row * n + column,
@@ -59,5 +107,4 @@ fn forward_of<W: Widen>(op: &Linear, cpu: &Cpu, all: &[&Tensor], out: &mut Tenso
             columns,
         });
     });
-    Ok(())
 }

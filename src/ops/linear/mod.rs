@@ -8,7 +8,7 @@
 mod backward;
 mod cpu;
 
-use super::check::{expect, expect_type};
+use super::check::{expect, expect_type, inputs};
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
@@ -44,6 +44,37 @@ pub struct Linear {
     pub residual: bool,
 }
 
+/// The extents (n, k) of a weight that x fits.
+fn extents(x: &Desc, weight: &Desc) -> Result<[usize; 2]> {
+    expect_type("x", x, &[DType::F32])?;
+    expect_type("weight", weight, &[DType::F32, DType::BF16, DType::F16])?;
+    match (&x.shape[..], &weight.shape[..]) {
+        (&[.., k], &[n, wide]) if k == wide => Ok([n, k]),
+        _ => Err(Error::invalid(format!("x is {x} and weight {weight}, expected (..., k) and (n, k)"))),
+    }
+}
+
+/// x's shape with n in place of k.
+fn output(x: &Desc, n: usize) -> Result<Desc> {
+    let mut shape = x.shape;
+    shape.set_last(n);
+    shape
+        .checked_count()
+        .ok_or_else(|| Error::invalid(format!("x is {x}: {n} outputs are too many to address")))?;
+    Ok(Desc::plain(shape, DType::F32))
+}
+
+fn cost(all: &[Desc], matrices: usize) -> Cost {
+    let (x, weight) = (&all[0], &all[1]);
+    let (n, k) = (weight.shape[0], weight.shape[1]);
+    let rows = x.shape.count().checked_div(k).unwrap_or(0);
+    let moved: usize = all.iter().map(|d| d.shape.count() * d.dtype.size()).sum();
+    Cost {
+        flops: 2.0 * matrices as f64 * rows as f64 * n as f64 * k as f64,
+        bytes: (moved + 4 * rows * n) as f64,
+    }
+}
+
 impl Op for Linear {
     const NAME: &'static str = "linear";
 
@@ -52,44 +83,55 @@ impl Op for Linear {
         if all.len() != want {
             return Err(Error::internal(format!("{} inputs, expected {want}", all.len())));
         }
-        let (x, weight) = (&all[0], &all[1]);
-        expect_type("x", x, &[DType::F32])?;
-        expect_type("weight", weight, &[DType::F32, DType::BF16, DType::F16])?;
-        let fits = || match (&x.shape[..], &weight.shape[..]) {
-            ([.., k], [n, wide]) if k == wide => Some((*k, *n)),
-            _ => None,
-        };
-        let (k, n) = fits().ok_or_else(|| {
-            Error::invalid(format!("x is {x} and weight {weight}, expected (..., k) and (n, k)"))
-        })?;
-        let mut shape = x.shape;
-        shape.set_last(n);
-        shape.checked_count().ok_or_else(|| Error::invalid(format!("x is {x}: too large to address")))?;
+        let [n, _] = extents(&all[0], &all[1])?;
+        let out = output(&all[0], n)?;
         if self.bias {
             expect("bias", &all[2], &[n], DType::F32)?;
         }
         if self.residual {
-            expect("residual", &all[want - 1], &shape, DType::F32)?;
+            expect("residual", &all[want - 1], &out.shape, DType::F32)?;
         }
-        debug_assert!(k == weight.shape[1]);
-        Ok([Desc::plain(shape, DType::F32)])
+        Ok([out])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
-        let (x, weight) = (&all[0], &all[1]);
-        let (n, k) = (weight.shape[0], weight.shape[1]);
-        let rows = x.shape.count().checked_div(k).unwrap_or(0);
-        let moved: usize = all.iter().map(|d| d.shape.count() * d.dtype.size()).sum();
-        Cost { flops: 2.0 * rows as f64 * n as f64 * k as f64, bytes: (moved + 4 * rows * n) as f64 }
+        cost(all, 1)
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
-            Device::Cpu(cpu) => cpu::forward(self, cx, cpu, all, &mut outputs[0]),
+            Device::Cpu(cpu) => cpu::linear(self, cx, cpu, all, &mut outputs[0]),
         }
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
         backward::linear(self, e, pass)
+    }
+}
+
+/// The gated half of a SwiGLU layer (Shazeer, 2020): SiLU(x gate^T) * (x up^T), both weights read in one pass.
+///
+/// Inputs: x (..., k) f32; gate and up (n, k), of one type, as [`Linear`]'s weight. Output: (..., n) f32.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SwiGlu;
+
+impl Op for SwiGlu {
+    const NAME: &'static str = "swiglu";
+
+    fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
+        let [x, gate, up] = inputs::<3>(all)?;
+        let [n, _] = extents(&x, &gate)?;
+        expect("up", &up, &gate.shape, gate.dtype)?;
+        Ok([output(&x, n)?])
+    }
+
+    fn cost(&self, all: &[Desc]) -> Cost {
+        cost(all, 2)
+    }
+
+    fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
+        match cx.device {
+            Device::Cpu(cpu) => cpu::swiglu(self, cx, cpu, all, &mut outputs[0]),
+        }
     }
 }

@@ -1,0 +1,171 @@
+use super::config::Config;
+use super::matrix::{AsIs, Matrix};
+use super::rotary::Table;
+use crate::error::Result;
+use crate::exec::{Exec, Param};
+use crate::nn::Params;
+use crate::ops::embedding::{Embedding, MAX_TABLES};
+use crate::ops::linear::Linear;
+use crate::ops::rms_norm::RmsNorm;
+
+const EPS: f32 = 1e-5;
+
+/// RMSNorm with the models' epsilon.
+pub struct Norm(Param);
+
+impl Norm {
+    /// The weight of that name.
+    ///
+    /// # Errors
+    /// Those of [`Params::get`].
+    pub fn new(at: &Params<'_>, name: &str, dim: usize) -> Result<Norm> {
+        Ok(Norm(at.get(name, &[dim])?))
+    }
+
+    /// x (..., dim), normalised row by row.
+    ///
+    /// # Errors
+    /// The operation's.
+    pub fn forward<E: Exec>(&self, e: &E, x: &E::Value) -> Result<E::Value> {
+        let [y] = e.apply(RmsNorm { eps: EPS }, &[x, &e.param(&self.0)?])?;
+        Ok(y)
+    }
+}
+
+/// A block of the backbone, or of the head: attention and a SwiGLU layer, each on the normalised stream and
+/// added to it.
+pub struct Block {
+    attention_norm: Norm,
+    wqkv: Matrix,
+    wo: Matrix,
+    ffn_norm: Norm,
+    gate: Matrix,
+    up: Matrix,
+    down: Matrix,
+}
+
+impl Block {
+    /// The weights below `at`.
+    ///
+    /// # Errors
+    /// Those of [`Params::get`].
+    pub fn new(at: &Params<'_>, config: &Config) -> Result<Block> {
+        let (dim, hidden) = (config.dim, config.hidden);
+        Ok(Block {
+            attention_norm: Norm::new(at, "attention_norm.weight", dim)?,
+            wqkv: Matrix::new(at, "attention.wqkv.weight", [3 * dim, dim])?,
+            wo: Matrix::new(at, "attention.wo.weight", [dim, dim])?,
+            ffn_norm: Norm::new(at, "ffn_norm.weight", dim)?,
+            gate: Matrix::new(at, "feed_forward.w1.weight", [hidden, dim])?,
+            up: Matrix::new(at, "feed_forward.w3.weight", [hidden, dim])?,
+            down: Matrix::new(at, "feed_forward.w2.weight", [dim, hidden])?,
+        })
+    }
+
+    /// x (b, t, dim) to the same. `attend` makes (b, t, dim) of the packed queries, keys and values
+    /// (b, t, 3 * dim): from a cache, or among themselves.
+    ///
+    /// # Errors
+    /// Those of the operations and of `attend`.
+    pub fn forward<E: Exec>(
+        &self,
+        e: &E,
+        x: &E::Value,
+        attend: impl FnOnce(&E, &E::Value) -> Result<E::Value>,
+    ) -> Result<E::Value> {
+        let qkv = self.wqkv.forward(e, &self.attention_norm.forward(e, x)?)?;
+        let x = self.wo.forward_add(e, &attend(e, &qkv)?, x)?;
+        let hidden = Matrix::swiglu(e, &self.ffn_norm.forward(e, &x)?, &self.gate, &self.up)?;
+        self.down.forward_add(e, &hidden, &x)
+    }
+}
+
+/// What comes before the head: embeddings and the large transformer.
+pub struct Backbone {
+    classes: Param,
+    tokens: Vec<Param>,
+    aggregation: Matrix,
+    aggregation_bias: Param,
+    layers: Vec<Block>,
+    /// Turns of the positions, shared with the head.
+    pub table: Table,
+}
+
+impl Backbone {
+    /// The weights of a file.
+    ///
+    /// # Errors
+    /// Those of [`Params::get`].
+    pub fn new(at: &Params<'_>, config: &Config) -> Result<Backbone> {
+        let (dim, k) = (config.dim, config.codebooks);
+        let token = |i: usize| at.get(format!("tok_embeddings_{i}.weight"), &[config.codebook_size, dim]);
+        Ok(Backbone {
+            classes: at.get("cls_embedding.embedding_table.weight", &[config.classes + 1, dim])?,
+            tokens: (1..=k).map(token).collect::<Result<_>>()?,
+            aggregation: Matrix::new(at, "aggregation_layer.weight", [dim, k * dim])?,
+            aggregation_bias: at.get("aggregation_layer.bias", &[dim])?,
+            layers: (0..config.layers)
+                .map(|i| Block::new(&at.scope(format_args!("layers.{i}")), config))
+                .collect::<Result<_>>()?,
+            table: Table::new(config)?,
+        })
+    }
+
+    /// The input of the first position: class indices (b, 1, 1) to (b, 1, dim).
+    ///
+    /// # Errors
+    /// The operation's.
+    pub fn embed_classes<E: Exec>(&self, e: &E, classes: &E::Value) -> Result<E::Value> {
+        lookup(e, classes, std::slice::from_ref(&self.classes))
+    }
+
+    /// The input of later positions: the codes (b, t, k) of the positions before them to (b, t, dim).
+    ///
+    /// # Errors
+    /// The operations'.
+    pub fn embed_codes<E: Exec>(&self, e: &E, codes: &E::Value) -> Result<E::Value> {
+        let embedded = lookup(e, codes, &self.tokens)?;
+        let op = Linear { bias: true, ..Linear::default() };
+        self.aggregation.with(e, &embedded, op, &[&e.param(&self.aggregation_bias)?])
+    }
+
+    /// The embedding of sub-code `i` alone, as the head reads it: (b, t, 1) to (b, t, dim).
+    ///
+    /// # Errors
+    /// The operation's.
+    pub fn embed_code<E: Exec>(&self, e: &E, i: usize, codes: &E::Value) -> Result<E::Value> {
+        lookup(e, codes, &self.tokens[i..=i])
+    }
+
+    /// Inputs (b, t, dim) to the outputs of all layers. `attend(layer, e, qkv)` is what [`Block::forward`] asks
+    /// for.
+    ///
+    /// # Errors
+    /// Those of the operations and of `attend`.
+    pub fn forward<E: Exec>(
+        &self,
+        e: &E,
+        mut x: E::Value,
+        attend: impl Fn(usize, &E, &E::Value) -> Result<E::Value>,
+    ) -> Result<E::Value> {
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(e, &x, |e, qkv| attend(i, e, qkv))?;
+        }
+        Ok(x)
+    }
+}
+
+/// The tables' rows side by side: indices (b, t, tables) to (b, t, tables * dim).
+fn lookup<E: Exec>(e: &E, index: &E::Value, tables: &[Param]) -> Result<E::Value> {
+    let mut values = [const { None }; MAX_TABLES];
+    for (value, table) in values.iter_mut().zip(tables) {
+        // As the file has it: a few rows are read, so a widened copy would be a waste.
+        *value = Some(e.prepared(table, &AsIs)?);
+    }
+    let mut inputs = [index; MAX_TABLES + 1];
+    for (input, value) in inputs[1..].iter_mut().zip(values.iter().flatten()) {
+        *input = value;
+    }
+    let [y] = e.apply(Embedding, &inputs[..1 + tables.len()])?;
+    Ok(y)
+}

@@ -1,0 +1,8 @@
+//! What the generator promises beside its numbers (those are in `tests/golden`): any head and any k, the same
+//! picture in any batch, on any number of threads and after any pause, limits, refusals.
+
+mod counting;
+mod models;
+mod oracle;
+mod promises;
+mod refusals;

@@ -1,0 +1,147 @@
+//! The golden cases of FAR: inputs and outputs of the authors' implementation on formula weights.
+
+use crate::common;
+use fqgan::backend::Device;
+use fqgan::backend::cpu::{Cpu, Isa, Pool};
+use fqgan::far::{Generator, Options, Sampling};
+use fqgan::weights::{Map, Source};
+use std::sync::Arc;
+
+/// A golden file.
+struct Golden {
+    file: Source,
+}
+
+impl Golden {
+    fn open(name: &str) -> Golden {
+        let path = common::golden(&format!("{name}.safetensors"));
+        Golden { file: Source::open(path, Map::On).unwrap() }
+    }
+
+    fn k(&self) -> usize {
+        (1..).take_while(|i| self.file.contains(&format!("idx_{i}"))).count()
+    }
+
+    fn numbers(&self, name: &str) -> Vec<u32> {
+        let tensor = self.file.tensor(name).unwrap();
+        tensor.data::<i32>().unwrap().iter().map(|&v| v as u32).collect()
+    }
+
+    fn string(&self, name: &str) -> &str {
+        self.file.metadata(name).unwrap()
+    }
+
+    /// `NAME_1`..`NAME_k`, each (count, steps), as (count, k, positions); zeros after the steps.
+    fn codes(&self, name: &str, count: usize, positions: usize) -> Vec<u32> {
+        let k = self.k();
+        let mut codes = vec![0; count * k * positions];
+        for i in 0..k {
+            let of_book = self.numbers(&format!("{name}_{}", i + 1));
+            for (image, row) in of_book.chunks_exact(of_book.len() / count).enumerate() {
+                codes[(image * k + i) * positions..][..row.len()].copy_from_slice(row);
+            }
+        }
+        codes
+    }
+}
+
+fn device(isa: Isa) -> Device {
+    Device::Cpu(Arc::new(Cpu { pool: Pool::new(2).unwrap(), isa }))
+}
+
+fn open(name: &str, isa: Isa, side: usize) -> Generator {
+    let mut source = Source::open(common::formula_file(name), Map::On).unwrap();
+    if side != 16 {
+        // The file has no strings, and shapes do not tell the grid.
+        let tensors = source.names().map(|n| (n.to_owned(), source.tensor(n).unwrap())).collect::<Vec<_>>();
+        let strings = [("fqgan.grid_width", side), ("fqgan.grid_height", side)];
+        source = Source::from_tensors(tensors, strings.map(|(k, v)| (k.into(), v.to_string())).into());
+    }
+    Generator::open(&device(isa), &source, &Options::default()).unwrap()
+}
+
+fn relative(got: &[f32], want: &[f32]) -> f64 {
+    let (mut error, mut norm) = (0.0, 0.0);
+    for (&g, &w) in got.iter().zip(want) {
+        error += (f64::from(g) - f64::from(w)).powi(2);
+        norm += f64::from(w).powi(2);
+    }
+    (error / norm).sqrt()
+}
+
+/// Logits, loss and greedy codes of a case at every instruction level of `levels`.
+fn check(name: &str, side: usize, levels: impl Iterator<Item = Isa>) {
+    let golden = Golden::open(name);
+    let (k, positions) = (golden.k(), side * side);
+    let classes = golden.numbers("class");
+    let codes = golden.codes("idx", classes.len(), positions);
+    for isa in levels {
+        let generator = open(name, isa, side);
+        let n = generator.config().codebook_size;
+        assert_eq!((generator.config().codebooks, generator.config().positions()), (k, positions));
+
+        let mut logits = vec![0.0; codes.len() * n];
+        generator.logits_into(&classes, &codes, &mut logits).unwrap();
+        let stride: Vec<usize> = golden
+            .string("logits_stride")
+            .trim_matches(['[', ']'])
+            .split(", ")
+            .map(|v| v.parse().unwrap())
+            .collect();
+        for i in 0..k {
+            let want = golden.file.tensor(&format!("logits_{}", i + 1)).unwrap();
+            let mut got = Vec::new();
+            for image in 0..classes.len() {
+                for position in (0..positions).step_by(stride[0]) {
+                    let row = &logits[((image * k + i) * positions + position) * n..][..n];
+                    got.extend(row.iter().step_by(stride[1]));
+                }
+            }
+            assert_eq!(got.len(), want.shape().count());
+            let error = relative(&got, want.data().unwrap());
+            println!("{name} on {}: logits {} off by {error:.2e}", isa.name(), i + 1);
+            assert!(error < 5e-6, "{name} on {}: logits {} off by {error:.2e}", isa.name(), i + 1);
+        }
+        drop(logits);
+
+        let mut nats = vec![0.0; codes.len()];
+        generator.surprise_into(&classes, &codes, &mut nats).unwrap();
+        // A mean over sub-codes of means over positions.
+        let loss = nats.iter().map(|&v| f64::from(v)).sum::<f64>() / nats.len() as f64;
+        let want: f64 = golden.string("loss").parse().unwrap();
+        println!("{name} on {}: loss {loss}, {want}", isa.name());
+        assert!((loss / want - 1.0).abs() < 1e-6, "{name} on {}: loss {loss}, not {want}", isa.name());
+
+        let classes = golden.numbers("greedy_class");
+        let steps: usize = golden.string("greedy_steps").parse().unwrap();
+        let guidance: f32 = golden.string("cfg_scale").parse().unwrap();
+        let sampling = Sampling { guidance, top_k: 1, steps, ..Sampling::default() };
+        let made = generator.generate(&classes, &sampling).unwrap();
+        assert_eq!(
+            made.data(),
+            golden.codes("greedy", classes.len(), positions),
+            "{name} on {}: greedy codes",
+            isa.name()
+        );
+    }
+}
+
+#[test]
+fn tiny_dual() {
+    check("far_tiny_dual", 8, Isa::available());
+}
+
+#[test]
+fn tiny_triple() {
+    check("far_tiny_triple", 8, Isa::available());
+}
+
+#[test]
+fn b_dual() {
+    check("far_b_dual", 16, std::iter::once(Isa::best()));
+}
+
+#[test]
+fn b_triple() {
+    check("far_b_triple", 16, std::iter::once(Isa::best()));
+}
