@@ -141,7 +141,7 @@ impl Codes {
     }
 
     /// The codes of each image, (k, height, width).
-    pub fn images(&self) -> impl ExactSizeIterator<Item = &[u32]> {
+    pub fn images(&self) -> impl ExactSizeIterator<Item = &[u32]> + Clone {
         self.data.chunks_exact(self.data.len() / self.info.count)
     }
 

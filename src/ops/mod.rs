@@ -20,4 +20,3 @@ pub mod rotary;
 pub mod sample;
 pub mod sum_rows;
 mod unit;
-pub mod upsample;

@@ -24,4 +24,3 @@ mod rms_norm;
 mod rotary;
 mod sample;
 mod sum_rows;
-mod upsample;

@@ -6,7 +6,6 @@ mod common;
 mod checkpoint;
 mod config;
 mod convert;
-mod faults;
 mod formula;
 mod params;
 mod pickling;

@@ -13,12 +13,15 @@ use fqgan::weights::{Map, Source};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Which model, and how it computes.
+/// Which tokenizer, and how it computes.
 #[derive(Args)]
 pub struct ModelArgs {
     /// The tokenizer's weights: a .safetensors file, or the authors' .pt
     #[arg(short, long, value_name = "FILE")]
     pub model: PathBuf,
+    /// Arithmetic: f32 gives the authors' codes, bf16 is faster and differs in a few of a hundred
+    #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
+    pub precision: PrecisionArg,
     #[command(flatten)]
     pub compute: ComputeArgs,
     /// Print errors only
@@ -26,12 +29,9 @@ pub struct ModelArgs {
     pub quiet: bool,
 }
 
-/// How a model computes.
-#[derive(Args, Default)]
+/// Where a model computes.
+#[derive(Args)]
 pub struct ComputeArgs {
-    /// Arithmetic: f32 gives the authors' codes, bf16 is faster and differs in a few of a hundred
-    #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
-    pub precision: PrecisionArg,
     /// Where to compute
     #[arg(long, value_enum, default_value_t, value_name = "DEVICE")]
     pub device: DeviceArg,
@@ -40,7 +40,7 @@ pub struct ComputeArgs {
     pub threads: Option<usize>,
     /// Most working memory in MiB
     #[arg(long, value_name = "MIB")]
-    pub memory_limit: Option<usize>,
+    memory_limit: Option<usize>,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -91,12 +91,18 @@ impl ComputeArgs {
         Ok(Device::Cpu(Arc::new(Cpu::new(self.threads.unwrap_or(0))?)))
     }
 
-    pub fn options(&self) -> Options {
-        let precision = match self.precision {
+    /// Most bytes of working memory.
+    pub fn memory_limit(&self) -> Option<usize> {
+        self.memory_limit.map(|mib| mib.saturating_mul(1 << 20))
+    }
+
+    pub fn tokenizer(&self, device: &Device, source: &Source, precision: PrecisionArg) -> Result<Tokenizer> {
+        let precision = match precision {
             PrecisionArg::F32 => Precision::F32,
             PrecisionArg::Bf16 => Precision::Bf16,
         };
-        Options { precision, memory_limit: self.memory_limit.map(|mib| mib.saturating_mul(1 << 20)) }
+        let options = Options { precision, memory_limit: self.memory_limit() };
+        Ok(Tokenizer::open(device, source, &options)?)
     }
 }
 
@@ -110,7 +116,7 @@ impl Codec {
     pub fn open(args: &ModelArgs, tile: &TileArgs) -> Result<Codec> {
         let device = args.compute.device()?;
         let source = Source::open(&args.model, Map::On)?;
-        let tokenizer = Tokenizer::open(&device, &source, &args.compute.options())?;
+        let tokenizer = args.compute.tokenizer(&device, &source, args.precision)?;
         let mut codec = Codec { tokenizer, tiling: None };
         codec.tiling = match tile.tile {
             None => None,
@@ -172,31 +178,33 @@ impl Codec {
 
     /// A picture file, at the size that it is encoded at, and its codes.
     pub fn encode_file(&self, path: &Path, args: &PictureArgs) -> fqgan::Result<(Picture, Codes)> {
-        let picture = self.load(path, args)?;
+        let size = args.size.unwrap_or(self.tokenizer.config().image_size);
+        let picture = self.load(path, (!args.keep_size).then_some(size))?;
         let codes = self.encode(&picture).context(|| path.display())?;
         Ok((picture, codes))
     }
 
-    fn load(&self, path: &Path, args: &PictureArgs) -> fqgan::Result<Picture> {
+    /// A picture file's centre crop of that size, or all of it, but for what is no multiple of the factor.
+    pub fn load(&self, path: &Path, size: Option<usize>) -> fqgan::Result<Picture> {
         let load = Load::default();
         let picture = load.file(path)?;
         let (width, height) = (picture.width(), picture.height());
-        let name = || path.display();
-        if args.keep_size {
+        let Some(size) = size else {
             let f = self.factor();
             if width < f || height < f {
-                let message = format!("{}: {width} x {height} pixels, expected at least {f} x {f}", name());
-                return Err(Error::invalid(message));
+                return Err(Error::invalid(format!(
+                    "{}: {width} x {height} pixels, expected at least {f} x {f}",
+                    path.display()
+                )));
             }
             return picture.center(width / f * f, height / f * f);
-        }
-        let size = args.size.unwrap_or(self.tokenizer.config().image_size);
+        };
         // A thin strip would be blown up to more memory than there is, only to be cut.
         let (longer, shorter) = (width.max(height) as u128, width.min(height) as u128);
         if (size as u128).pow(2) * longer / shorter > u128::from(load.max_pixels) {
             return Err(Error::invalid(format!(
                 "{}: {width} x {height} pixels are too thin to scale the shorter side to {size}",
-                name()
+                path.display()
             )));
         }
         picture.center_crop(size)

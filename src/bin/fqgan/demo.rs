@@ -1,4 +1,4 @@
-use crate::codec::{Codec, ComputeArgs};
+use crate::codec::{Codec, ComputeArgs, PrecisionArg};
 use crate::compare::Row;
 use crate::failure::Result;
 use crate::files;
@@ -6,7 +6,7 @@ use crate::print::say;
 use fqgan::backend::Device;
 use fqgan::codes::{Codes, Info};
 use fqgan::image::{Load, PixelFormat, ViewMut};
-use fqgan::tokenizer::{Config, Grid, Tokenizer};
+use fqgan::tokenizer::{Config, Grid};
 use fqgan::weights::{Map, Source, formula};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +25,9 @@ pub struct Args {
     /// Use these weights instead
     #[arg(short, long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// Arithmetic: f32 gives the authors' codes, bf16 is faster and differs in a few of a hundred
+    #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
+    precision: PrecisionArg,
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -47,7 +50,7 @@ pub fn run(args: &Args) -> Result {
         Some(file) => Source::open(file, Map::On)?,
         None => formula_weights()?,
     };
-    let codec = Codec::whole(Tokenizer::open(&device, &source, &args.compute.options())?);
+    let codec = Codec::whole(args.compute.tokenizer(&device, &source, args.precision)?);
     describe(&codec, &device)?;
     let mut rows = Vec::new();
     for (name, file) in PHOTOGRAPHS {

@@ -8,18 +8,22 @@ mod demo;
 mod encode;
 mod failure;
 mod files;
+mod generate;
+mod generator;
 mod inspect;
 mod print;
 mod progress;
 mod reconstruct;
+mod score;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Pictures to codes and back.
+/// Pictures to codes and back, and new pictures
 ///
 /// FQGAN's tokenizer turns a picture into a small grid of numbers (codes), and codes into a picture. A
-/// 256 x 256 picture becomes 2 or 3 grids of 16 x 16 or 32 x 32 codes: about 1 to 4 KB.
+/// 256 x 256 picture becomes 2 or 3 grids of 16 x 16 or 32 x 32 codes: about 1 to 6 KB. The FAR generator
+/// makes codes of new pictures.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true, subcommand_required = true, after_help = EXAMPLES)]
 struct Cli {
@@ -41,6 +45,8 @@ enum Command {
     Encode(encode::Args),
     Decode(decode::Args),
     Reconstruct(reconstruct::Args),
+    Generate(generate::Args),
+    Score(score::Args),
     Demo(demo::Args),
     Inspect(inspect::Args),
     Convert(convert::Args),
@@ -51,6 +57,8 @@ fn main() -> ExitCode {
         Command::Encode(args) => encode::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Reconstruct(args) => reconstruct::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Score(args) => score::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),

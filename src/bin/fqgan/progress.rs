@@ -14,7 +14,11 @@ pub fn each<T>(
     mut work: impl FnMut(&T) -> fqgan::Result<Option<String>>,
 ) -> Result {
     let start = Instant::now();
-    let bar = if quiet || items.len() < 2 { ProgressBar::hidden() } else { bar(items.len()) };
+    let bar = if quiet || items.len() < 2 {
+        ProgressBar::hidden()
+    } else {
+        styled(items.len(), "{bar:30} {pos}/{len} {msg} (about {eta} left)")
+    };
     let mut failed = 0;
     for item in items {
         bar.set_message(path(item).file_name().unwrap_or_default().to_string_lossy().into_owned());
@@ -38,10 +42,17 @@ pub fn each<T>(
     Ok(())
 }
 
-fn bar(len: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} (about {eta} left)");
+/// A bar over the codes of pictures in the making.
+pub fn codes(quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    styled(0, "{bar:30} {pos}/{len} codes, {per_sec} (about {eta} left)")
+}
+
+fn styled(len: usize, template: &str) -> ProgressBar {
     let bar = ProgressBar::new(len as u64);
-    match style {
+    match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }

@@ -1,0 +1,145 @@
+//! The generator as the commands use it: its arguments, and the codes of files on its grid.
+
+use crate::codec::{Codec, ComputeArgs, PrecisionArg};
+use crate::failure::Result;
+use clap::{Args, ValueEnum};
+use fqgan::Error;
+use fqgan::backend::Device;
+use fqgan::codes::{Codes, Info};
+use fqgan::error::Context;
+use fqgan::far::{Generator, Options};
+use fqgan::image::Picture;
+use fqgan::nn::Precision;
+use fqgan::weights::{Map, Source};
+use std::path::{Path, PathBuf};
+
+/// Which generator, which tokenizer beside it, and how they compute.
+#[derive(Args)]
+pub struct GeneratorArgs {
+    /// The generator's weights: a .safetensors file, or the authors' .pt
+    #[arg(short, long, value_name = "FILE")]
+    generator: PathBuf,
+    /// The tokenizer's weights, for pictures; where only code files are read and written it is not needed
+    #[arg(short, long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// The generator's weights: f32 is exact, bf16 and int8 are read two and four times as fast
+    #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
+    precision: WeightsArg,
+    #[command(flatten)]
+    compute: ComputeArgs,
+    /// Print errors only
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum WeightsArg {
+    #[default]
+    F32,
+    Bf16,
+    Int8,
+}
+
+/// An open generator, and a tokenizer where there is one.
+pub struct Pair {
+    pub generator: Generator,
+    codec: Option<Codec>,
+}
+
+impl Pair {
+    pub fn open(args: &GeneratorArgs) -> Result<Pair> {
+        let device = args.compute.device()?;
+        let precision = match args.precision {
+            WeightsArg::F32 => Precision::F32,
+            WeightsArg::Bf16 => Precision::Bf16,
+            WeightsArg::Int8 => Precision::Int8,
+        };
+        let options = Options { precision, memory_limit: args.compute.memory_limit() };
+        let generator = Generator::open(&device, &Source::open(&args.generator, Map::On)?, &options)?;
+        let mut pair = Pair { generator, codec: None };
+        if let Some(model) = &args.model {
+            pair.codec = Some(pair.tokenizer(args, model, &device)?);
+        }
+        Ok(pair)
+    }
+
+    fn tokenizer(&self, args: &GeneratorArgs, model: &Path, device: &Device) -> Result<Codec> {
+        let source = Source::open(model, Map::On)?;
+        let codec = Codec::whole(args.compute.tokenizer(device, &source, PrecisionArg::F32)?);
+        let (g, t) = (self.generator.config(), codec.tokenizer.config());
+        if (g.codebooks, g.codebook_size) != (t.branches.len(), t.codebook_size) {
+            let message = format!(
+                "the generator has {} sub-codebooks of {}, the tokenizer {} of {}: they do not belong together",
+                g.codebooks,
+                g.codebook_size,
+                t.branches.len(),
+                t.codebook_size
+            );
+            return Err(Error::invalid(message).into());
+        }
+        Ok(codec)
+    }
+
+    /// Fails where pictures are needed and there is no tokenizer.
+    pub fn expect_tokenizer(&self, why: &str) -> Result {
+        match self.codec {
+            Some(_) => Ok(()),
+            None => {
+                crate::failure::usage(format!("{why} needs the tokenizer: name its weights with --model"))
+            }
+        }
+    }
+
+    fn codec(&self) -> fqgan::Result<&Codec> {
+        self.codec
+            .as_ref()
+            .ok_or_else(|| Error::invalid("pictures need the tokenizer: name its weights with --model"))
+    }
+
+    /// Names of the sub-codes.
+    pub fn names(&self) -> Vec<String> {
+        match &self.codec {
+            Some(codec) => codec.codebooks().into_iter().map(str::to_owned).collect(),
+            None => (0..self.generator.config().codebooks).map(|k| format!("sub-code {k}")).collect(),
+        }
+    }
+
+    /// The pictures of codes.
+    pub fn pictures(&self, codes: &Codes) -> fqgan::Result<Vec<Picture>> {
+        let codec = self.codec()?;
+        codes.images().map(|image| codec.decode(&codes.info(), image, 0)).collect()
+    }
+
+    /// The codes of a file: of a code file all, of a picture those of its centre crop on the generator's grid.
+    pub fn codes_of(&self, file: &Path) -> fqgan::Result<Codes> {
+        let is_codes = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("fqc"));
+        let codes = if is_codes { Codes::load(file)? } else { self.encode(file)? };
+        let (have, want) = (codes.info(), self.generator.codes_info(codes.info().count));
+        if have != want {
+            let text =
+                |i: &Info| format!("{} x {} x {} codes of {}", i.k, i.height, i.width, i.codebook_size);
+            return Err(Error::invalid(format!(
+                "{}: {} an image, the generator has {}",
+                file.display(),
+                text(&have),
+                text(&want)
+            )));
+        }
+        Ok(codes)
+    }
+
+    fn encode(&self, file: &Path) -> fqgan::Result<Codes> {
+        let codec = self.codec().context(|| file.display())?;
+        let (g, f) = (self.generator.config(), codec.factor());
+        if g.grid_width != g.grid_height {
+            return Err(Error::unsupported(format!(
+                "{}: the generator's grid of {} x {} is no square, give codes instead",
+                file.display(),
+                g.grid_width,
+                g.grid_height
+            )));
+        }
+        let picture = codec.load(file, Some(g.grid_width * f))?;
+        codec.encode(&picture).context(|| file.display())
+    }
+}
