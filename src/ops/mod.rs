@@ -20,3 +20,4 @@ pub mod rotary;
 pub mod sample;
 pub mod sum_rows;
 mod unit;
+pub mod upsample;

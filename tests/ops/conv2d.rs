@@ -1,3 +1,4 @@
+use crate::gradients::check_gradients;
 use crate::table::{Case, Wide, check, cx, device, on, random, refuses};
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::{Exec, Param, Prepare};
@@ -233,5 +234,24 @@ proptest! {
         let padding = [padding[0].max(r.saturating_sub(h)), padding[1].max(s.saturating_sub(w)), padding[2], padding[3]];
         let op = Conv2d { stride, padding, upsample, norm: norm.map(|silu| Norm { silu }), residual };
         check_all(op, seed, [n, h, w, c], [k, r, s]);
+    }
+}
+
+#[test]
+fn gradients() {
+    let same = Conv2d::same(3);
+    for (op, image, kernel) in [
+        (same, [2, 4, 5, 3], [4, 3, 3]),
+        (Conv2d { norm: SILU, residual: true, ..same }, [2, 3, 4, 2], [3, 3, 3]),
+        (Conv2d { norm: Some(Norm { silu: false }), ..same }, [1, 3, 3, 2], [2, 3, 3]),
+        (Conv2d { stride: 2, padding: [0, 0, 1, 1], ..same }, [1, 6, 4, 2], [3, 3, 3]),
+        (Conv2d { stride: 2, padding: [1; 4], ..same }, [1, 7, 6, 2], [2, 4, 4]),
+        (Conv2d { upsample: true, ..same }, [1, 2, 3, 2], [3, 3, 3]),
+        (Conv2d { stride: 4, ..Conv2d::same(1) }, [1, 8, 8, 3], [5, 4, 4]),
+        (Conv2d::same(1), [1, 3, 2, 4], [3, 1, 1]),
+    ] {
+        let inputs = inputs(&op, 9, image, kernel);
+        let wanted: Vec<usize> = (0..inputs.len()).collect();
+        check_gradients(op, &inputs, &wanted, 2e-5, |all| vec![oracle(&op, all)]);
     }
 }

@@ -24,3 +24,4 @@ mod rms_norm;
 mod rotary;
 mod sample;
 mod sum_rows;
+mod upsample;

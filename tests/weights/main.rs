@@ -6,6 +6,7 @@ mod common;
 mod checkpoint;
 mod config;
 mod convert;
+mod faults;
 mod formula;
 mod params;
 mod pickling;

@@ -302,16 +302,3 @@ fn what_cannot_be_saved() {
     assert!(error.to_string().contains("no/such/folder/w"), "{error}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
-
-/// `/dev/full` answers each write as a full disk does.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_full_disk_is_an_error() {
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let one = Tensor::from_slice([1], &[1f32]).unwrap();
-    let error =
-        fqgan::weights::write_with(full, &[("a", *one.desc())], &Metadata::new(), |_| Ok(one.clone()))
-            .unwrap_err();
-    assert_eq!(error.status(), Status::Io);
-    assert!(error.to_string().contains("No space left"), "{error}");
-}

@@ -5,7 +5,9 @@
 //! (+ residual\[i, j, k\]), where u is x, or silu(x * scale + shift), twice as large if up-sampled, and zero
 //! outside the picture.
 
+mod backward;
 mod cpu;
+mod filter;
 mod pack;
 
 pub use pack::{Pack, Variant};
@@ -13,7 +15,7 @@ pub use pack::{Pack, Variant};
 use super::check::{dims, expect, expect_type, inputs};
 use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::exec::{Cost, Cx, Op};
+use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::tensor::{DType, Desc, Layout, Tensor};
 
 /// What a normalised input goes through on load.
@@ -162,5 +164,9 @@ impl Op for Conv2d {
         match cx.device {
             Device::Cpu(cpu) => cpu::forward(self, &g, cx, cpu, all, &mut outputs[0]),
         }
+    }
+
+    fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
+        backward::conv2d(self, e, pass)
     }
 }
