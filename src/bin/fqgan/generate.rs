@@ -151,8 +151,9 @@ fn make(args: &Args, pair: &Pair, classes: &[u32]) -> Result<Codes> {
     let seconds = start.elapsed().as_secs_f64();
     let made = classes.len() * each * (config.positions() - sampling.given);
     if !args.model.quiet {
-        let (count, rate) = (classes.len(), made as f64 / seconds);
-        say!("{count} pictures, {made} codes in {seconds:.1} s ({rate:.0} a second)")?;
+        let pictures =
+            if classes.len() == 1 { "1 picture".into() } else { format!("{} pictures", classes.len()) };
+        say!("{pictures}, {made} codes in {seconds:.1} s ({:.0} a second)", made as f64 / seconds)?;
     }
     Ok(Codes::new(info, codes)?)
 }
