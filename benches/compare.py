@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Times this library beside PyTorch in one run, call by call in turn, and prints the ratios as a table.
+
+    scripts/peers.sh
+    .venv-peers/bin/python benches/compare.py tokenizer [--threads 1,2] [--batch 1,4] [--dtype f32,bf16] [--runs 9]
+    .venv-peers/bin/python benches/compare.py far [--batch 1,8] [--dtype f32,bf16]
+
+Both sides answer requests over a pipe (`--serve`), so that noise of the machine falls on both alike. The peer of a
+row is the fastest of the variants that were asked for.
+"""
+import argparse
+import pathlib
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+class Server:
+    def __init__(self, name, command):
+        self.name = name
+        self.process = subprocess.Popen(
+            [str(c) for c in command], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def time(self, request):
+        self.process.stdin.write(request + "\n")
+        self.process.stdin.flush()
+        while True:
+            line = self.process.stdout.readline()
+            if not line:
+                sys.exit(f"{self.name} ended: {self.process.wait()}")
+            try:
+                return float(line)
+            except ValueError:
+                continue
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def built(bench):
+    """The bench's program."""
+    subprocess.run(["cargo", "bench", "--bench", bench, "--no-run", "--quiet"], cwd=ROOT, check=True)
+    found = sorted((ROOT / "target/release/deps").glob(f"{bench}-*"), key=lambda p: p.stat().st_mtime)
+    return [p for p in found if not p.suffix][-1]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["tokenizer", "far"])
+    parser.add_argument("--threads", default="2,1")
+    parser.add_argument("--batch", default=None)
+    parser.add_argument("--dtype", default="f32")
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--variants", default=None, help="PyTorch's, as the peer's --variants names them")
+    parser.add_argument("--build", default="build", help="where the formula weights are kept")
+    args = parser.parse_args()
+    tokenizer = args.what == "tokenizer"
+    batches = [int(b) for b in (args.batch or ("1,4" if tokenizer else "1,8")).split(",")]
+    variants = (args.variants or ("channels-last,compile" if tokenizer else "eager,packed,compile+packed")).split(",")
+    weights = ROOT / args.build / ("tokenizer_dual_vq16.safetensors" if tokenizer else "far_b_dual.safetensors")
+    peer = ROOT / "benches/peers" / f"{args.what}.py"
+    bench = built(args.what)
+    rows = []
+    for threads in args.threads.split(","):
+        for dtype in args.dtype.split(","):
+            common = ["--serve", "--threads", threads, "--dtype", dtype, "--build", args.build]
+            servers = [Server(v, [sys.executable, peer, *common, "--variants", v]) for v in variants]
+            ours = [bench, "--weights", weights, "--threads", threads, "--serve"]
+            servers.insert(0, Server("fqgan", ours + (["--" + dtype] if dtype != "f32" else [])))
+            for op in ["encode", "decode"] if tokenizer else ["step"]:
+                for batch in batches:
+                    request = f"{op} {batch}"
+                    times = {s.name: [] for s in servers}
+                    for run in range(args.runs + 1):
+                        for server in servers:
+                            time = server.time(request)
+                            if run > 0:
+                                times[server.name].append(time)
+                    best = {name: min(t) for name, t in times.items()}
+                    middle = {name: statistics.median(t) for name, t in times.items()}
+                    fastest = min(variants, key=lambda v: best[v])
+                    rows.append((op, dtype, batch, threads, best, middle, fastest))
+                    print_row(rows[-1], header=len(rows) == 1)
+            for server in servers:
+                server.stop()
+
+
+def print_row(row, header):
+    op, dtype, batch, threads, best, middle, fastest = row
+    if header:
+        print("| op | type | batch | threads | fqgan ms (median) | PyTorch ms (median) | variant | ratio of minima |")
+        print("|---|---|---|---|---|---|---|---|")
+    print(
+        f"| {op} | {dtype} | {batch} | {threads} | {best['fqgan']:.1f} ({middle['fqgan']:.1f}) "
+        f"| {best[fastest]:.1f} ({middle[fastest]:.1f}) | {fastest} | {best[fastest] / best['fqgan']:.2f} |",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
