@@ -139,7 +139,7 @@ impl Kernel for Block<'_> {
             let scratch = &mut self.scratch;
             // SAFETY: the slices hold `keys` rows of `width` channels, and the scratch was cut for this width.
             unsafe {
-                tile::scores::<S>(scratch.q, k, self.stride, self.width, keys, columns, scratch.scores);
+                tile::scores::<S>(scratch.q, k, v, self.stride, self.width, keys, columns, scratch.scores);
                 if self.causal && key + keys > self.first + 1 {
                     hide::<S>(scratch.scores, keys, columns, key as f32 - self.first as f32);
                 }

@@ -3,6 +3,10 @@
 use super::{LINE, QUERIES};
 use crate::backend::cpu::simd::Simd;
 
+/// From this width on a block's rows come from beyond the L2 cache once there are some thousand keys, and what is
+/// read next is asked for beforehand: 1.2 times as fast at 4096 keys of 512 channels.
+const WIDE: usize = 256;
+
 /// Rows of a tile two vectors wide: as many as leave registers for the operands.
 #[inline(always)]
 fn rows<S: Simd>() -> usize {
@@ -13,40 +17,44 @@ fn rows<S: Simd>() -> usize {
     }
 }
 
-/// scores[key][query] = k[key] . q[query] for `keys` rows of k and the first `columns` queries.
+/// scores[key][query] = k[key] . q[query] for `keys` rows of k and the first `columns` queries. Rows of v are read
+/// after this; they are only brought near.
 ///
 /// # Safety
-/// That of [`Simd`]; `k` has `keys` rows of `width`, `q` has `width` lines and `scores` has `keys` of `QUERIES`.
+/// That of [`Simd`]; `k` and `v` have `keys` rows of `width`, `q` has `width` lines and `scores` has `keys` of
+/// `QUERIES`.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub unsafe fn scores<S: Simd>(
     q: &[f32],
     k: &[f32],
+    v: &[f32],
     stride: usize,
     width: usize,
     keys: usize,
     columns: usize,
     scores: &mut [f32],
 ) {
-    let (q, k, scores) = (q.as_ptr(), k.as_ptr(), scores.as_mut_ptr());
+    let (q, k, v, scores) = (q.as_ptr(), k.as_ptr(), v.as_ptr(), scores.as_mut_ptr());
     let mut key = 0;
     // SAFETY: the caller's.
     unsafe {
         while key < keys {
-            let (k, scores) = (k.add(key * stride), scores.add(key * QUERIES));
+            let (k, v, scores) = (k.add(key * stride), v.add(key * stride), scores.add(key * QUERIES));
             let rows = if keys - key >= rows::<S>() { rows::<S>() } else { 1 };
             let mut column = 0;
             while column < columns {
                 let (q, scores) = (q.add(column), scores.add(column));
                 let pair = columns - column >= 2 * S::LANES;
                 match (rows, pair) {
-                    (8, true) => score_tile::<S, 8, 2>(q, k, stride, width, scores),
-                    (8, false) => score_tile::<S, 8, 1>(q, k, stride, width, scores),
-                    (4, true) => score_tile::<S, 4, 2>(q, k, stride, width, scores),
-                    (4, false) => score_tile::<S, 4, 1>(q, k, stride, width, scores),
-                    (2, true) => score_tile::<S, 2, 2>(q, k, stride, width, scores),
-                    (2, false) => score_tile::<S, 2, 1>(q, k, stride, width, scores),
-                    (_, true) => score_tile::<S, 1, 2>(q, k, stride, width, scores),
-                    (_, false) => score_tile::<S, 1, 1>(q, k, stride, width, scores),
+                    (8, true) => score_tile::<S, 8, 2>(q, k, v, stride, width, scores),
+                    (8, false) => score_tile::<S, 8, 1>(q, k, v, stride, width, scores),
+                    (4, true) => score_tile::<S, 4, 2>(q, k, v, stride, width, scores),
+                    (4, false) => score_tile::<S, 4, 1>(q, k, v, stride, width, scores),
+                    (2, true) => score_tile::<S, 2, 2>(q, k, v, stride, width, scores),
+                    (2, false) => score_tile::<S, 2, 1>(q, k, v, stride, width, scores),
+                    (_, true) => score_tile::<S, 1, 2>(q, k, v, stride, width, scores),
+                    (_, false) => score_tile::<S, 1, 1>(q, k, v, stride, width, scores),
                 }
                 column += if pair { 2 * S::LANES } else { S::LANES };
             }
@@ -59,6 +67,7 @@ pub unsafe fn scores<S: Simd>(
 unsafe fn score_tile<S: Simd, const M: usize, const N: usize>(
     q: *const f32,
     k: *const f32,
+    v: *const f32,
     stride: usize,
     width: usize,
     scores: *mut f32,
@@ -66,12 +75,20 @@ unsafe fn score_tile<S: Simd, const M: usize, const N: usize>(
     // SAFETY: the caller's.
     unsafe {
         let mut sums = [[S::splat(0.0); N]; M];
-        for channel in 0..width {
-            let q: [S::V; N] = std::array::from_fn(|n| S::load(q.add(channel * QUERIES + n * S::LANES)));
-            for (m, sums) in sums.iter_mut().enumerate() {
-                let k = S::splat(*k.add(m * stride + channel));
-                for n in 0..N {
-                    sums[n] = S::fma(k, q[n], sums[n]);
+        for line in (0..width).step_by(LINE) {
+            if width >= WIDE {
+                for m in 0..M {
+                    S::prefetch(v.add(m * stride + line).cast());
+                    S::prefetch(k.wrapping_add((m + M) * stride + line).cast());
+                }
+            }
+            for channel in line..width.min(line + LINE) {
+                let q: [S::V; N] = std::array::from_fn(|n| S::load(q.add(channel * QUERIES + n * S::LANES)));
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let k = S::splat(*k.add(m * stride + channel));
+                    for n in 0..N {
+                        sums[n] = S::fma(k, q[n], sums[n]);
+                    }
                 }
             }
         }
