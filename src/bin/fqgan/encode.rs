@@ -12,7 +12,8 @@ use std::time::Instant;
 ///
 /// Pictures are PNG, JPEG or WebP files, or folders of them. Each is scaled so that its shorter side is 256
 /// pixels and cut to the square in the middle, unless --size or --keep-size says otherwise. Only 256 x 256 is
-/// what the models were trained for; codes at other sizes work, but there is no reference for them.
+/// what the models were trained for; codes at other sizes work, but there is no reference for them. Transparency is
+/// ignored, of an animation the first picture is taken, and photographs are turned as the camera noted.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -1,11 +1,12 @@
 //! The command line, as a person or a script meets it: results, messages, exit codes.
 #![cfg(feature = "cli")]
 
+mod generator;
+
 use fqgan::codes::{Codes, Info};
-use fqgan::far;
 use fqgan::image::Picture;
 use fqgan::tokenizer::config::{Adapter, Branch, Config};
-use fqgan::weights::{Metadata, formula};
+use fqgan::weights::{Manifest, Metadata, formula};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -21,7 +22,7 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let place = Place { folder: tempfile::tempdir().unwrap() };
-        save(&place.path("model.safetensors"), &small());
+        save(&place.path("model.safetensors"), &small().manifest(), &Metadata::new());
         place
     }
 
@@ -94,14 +95,14 @@ fn small() -> Config {
     }
 }
 
-fn save(path: &Path, config: &Config) {
-    let manifest = config.manifest();
+/// A weight file with all that a manifest needs, of the formula's numbers.
+fn save(path: &Path, manifest: &Manifest, strings: &Metadata) {
     let entry = |(name, shape): (&str, &[usize])| {
         formula::Entry::by_rule(name, fqgan::tensor::Shape::try_from_slice(shape).unwrap())
     };
     let entries: Vec<_> = manifest.iter().map(entry).collect();
     let tensors: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.tensor(1).unwrap())).collect();
-    fqgan::weights::save(path, &tensors, &Metadata::new()).unwrap();
+    fqgan::weights::save(path, &tensors, strings).unwrap();
 }
 
 #[test]
@@ -362,127 +363,6 @@ fn converting() {
     place.run("convert half.safetensors wide.safetensors --dtype f32").ended(0, &[]);
     place.run("encode -m wide.safetensors a.png -o b.fqc").ended(0, &[]);
     assert_eq!(place.codes("a.fqc"), place.codes("b.fqc"));
-}
-
-/// A small generator for the small tokenizer's codes: `far.safetensors`.
-fn save_generator(place: &Place, config: &far::Config) {
-    let manifest = config.manifest();
-    let entry = |(name, shape): (&str, &[usize])| {
-        formula::Entry::by_rule(name, fqgan::tensor::Shape::try_from_slice(shape).unwrap())
-    };
-    let entries: Vec<_> = manifest.iter().map(entry).collect();
-    let tensors: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.tensor(1).unwrap())).collect();
-    fqgan::weights::save(place.path("far.safetensors"), &tensors, &config.metadata()).unwrap();
-}
-
-fn generator() -> far::Config {
-    far::Config {
-        codebooks: 2,
-        codebook_size: 200,
-        classes: 10,
-        grid_width: 8,
-        grid_height: 8,
-        layers: 2,
-        dim: 64,
-        heads: 1,
-        hidden: 256,
-        head: far::config::Head::AutoRegressive { layers: 1 },
-    }
-}
-
-#[test]
-fn generating() {
-    let place = Place::new();
-    save_generator(&place, &generator());
-    let generate = |more: &str| place.run(&format!("generate -g far.safetensors {more}"));
-    generate("--class 3,5 --count 3 --seed 7 -o codes.fqc")
-        .ended(0, &["6 pictures", "768 codes", "a second"]);
-    let codes = place.codes("codes.fqc");
-    assert_eq!(codes.info(), Info { count: 6, k: 2, height: 8, width: 8, codebook_size: 200 });
-    let images: Vec<_> = codes.images().collect();
-    assert!((1..6).all(|i| images[i] != images[0]), "each picture has its own random numbers");
-
-    // The same pictures alone, on one thread, and as pictures.
-    generate("-m model.safetensors --class 3 --count 2 --seed 7 --threads 1 --codes two.fqc -o page.png")
-        .ended(0, &[]);
-    assert_eq!(place.codes("two.fqc").data(), codes.data()[..256].to_vec());
-    assert_eq!(place.size("page.png"), (2 * 32 + 3 * 4, 32 + 2 * 4));
-    generate("-m model.safetensors --class 3,5 --seed 7 -o pictures").ended(0, &["2 pictures"]);
-    assert_eq!(place.size("pictures/5_0000.png"), (32, 32));
-    generate("--class 3 --seed 8 -o other.fqc").ended(0, &[]);
-    assert_ne!(place.codes("other.fqc").data(), images[0]);
-    generate("--class 3 --seed 8 --top-k 1 --guidance 1 -o greedy8.fqc").ended(0, &[]);
-    generate("--class 3 --seed 9 --top-k 1 --guidance 1 -o greedy9.fqc").ended(0, &[]);
-    assert_eq!(place.codes("greedy8.fqc"), place.codes("greedy9.fqc"));
-
-    generate("--class 10 -o a.fqc").ended(1, &["class 10", "0 to 9"]);
-    generate("--class 3 --count 0 -o a.fqc").ended(2, &["--count 0"]);
-    generate("--class 3 --temperature 0 -o a.fqc").ended(1, &["temperature"]);
-    generate("--class 3 -o a.png").ended(2, &["--model"]);
-    generate("--class dog -o a.fqc").ended(2, &["dog"]);
-    assert!(!place.path("a.fqc").exists());
-}
-
-#[test]
-fn finishing_a_picture() {
-    let place = Place::new();
-    save_generator(&place, &generator());
-    place.picture("a.png", 40, 32);
-    place.run("encode -m model.safetensors a.png -o a.fqc").ended(0, &[]);
-    let generate = |more: &str| place.run(&format!("generate -g far.safetensors --class 3 {more}"));
-    generate("--count 2 --resume-rows 5 a.fqc -o b.fqc").ended(0, &["96 codes"]);
-    let (a, b) = (place.codes("a.fqc"), place.codes("b.fqc"));
-    for image in b.images() {
-        for (book, original) in image.chunks_exact(64).zip(a.data().chunks_exact(64)) {
-            assert_eq!(book[..40], original[..40]);
-            assert_ne!(book[40..], original[40..]);
-        }
-    }
-    generate("-m model.safetensors --resume-rows 5 a.png -o c.fqc").ended(0, &[]);
-    assert_eq!(place.codes("c.fqc").data(), &b.data()[..128]);
-    generate("--resume-rows 9 a.fqc -o d.fqc").ended(2, &["--resume-rows", "1 to 8"]);
-    generate("--resume-rows x a.fqc -o d.fqc").ended(2, &["--resume-rows"]);
-    generate("--resume-rows 2 a.png -o d.fqc").ended(1, &["a.png", "--model"]);
-    place.run("encode -m model.safetensors a.png -o large.fqc --size 64").ended(0, &[]);
-    generate("--resume-rows 2 large.fqc -o d.fqc").ended(1, &["large.fqc", "2 x 16 x 16", "2 x 8 x 8"]);
-}
-
-#[test]
-fn scoring() {
-    let place = Place::new();
-    save_generator(&place, &generator());
-    place.run("generate -g far.safetensors --class 3 --top-k 1 --guidance 1 -o likely.fqc").ended(0, &[]);
-    let other = Info { count: 1, k: 2, height: 8, width: 8, codebook_size: 200 };
-    Codes::new(other, (0..128).map(|i| i * 77 % 200).collect())
-        .unwrap()
-        .save(place.path("other.fqc"))
-        .unwrap();
-    let bits = |words: &str| -> f64 {
-        let out = place.run(&format!("score -g far.safetensors {words}")).ended(0, &["bits", "a code"]).out;
-        out.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
-    };
-    let (likely, unlikely) = (bits("--class 3 likely.fqc"), bits("--class 3 other.fqc"));
-    assert!(likely < unlikely, "{likely} {unlikely}");
-    assert!(bits("likely.fqc") > 0.0);
-    place.picture("a.png", 40, 32);
-    place
-        .run("score -g far.safetensors -m model.safetensors a.png likely.fqc --class 3")
-        .ended(0, &["a.png", "likely.fqc", "vis", "sem", "mean of 2 images"]);
-    place.run("score -g far.safetensors a.png").ended(1, &["a.png", "--model"]);
-    place.run("score -g far.safetensors likely.fqc --class 11").ended(1, &["class 11"]);
-    place.run("score -g model.safetensors likely.fqc").ended(1, &["model.safetensors"]);
-}
-
-#[test]
-fn models_that_do_not_belong_together() {
-    let place = Place::new();
-    save_generator(&place, &far::Config { codebook_size: 300, ..generator() });
-    place
-        .run("generate -g far.safetensors -m model.safetensors --class 3 -o a.png")
-        .ended(1, &["2 sub-codebooks of 300", "2 of 200"]);
-    place
-        .run("inspect far.safetensors --summary")
-        .ended(0, &["generator", "2 of 300", "8 rows x 8", "Complete"]);
 }
 
 #[test]
