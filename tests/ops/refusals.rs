@@ -4,7 +4,7 @@
 use crate::table::{cx, device, on};
 use fqgan::Status;
 use fqgan::backend::cpu::Isa;
-use fqgan::exec::{Eager, Exec, Prepare};
+use fqgan::exec::{Eager, Exec, MAX_INPUTS, Prepare};
 use fqgan::ops::add::Add;
 use fqgan::ops::attention::Attention;
 use fqgan::ops::code_embedding::CodeEmbedding;
@@ -231,7 +231,7 @@ fn what_they_take_and_too_many() {
         assert!((contract.takes)(&contract.inputs));
         judge(&contract, &contract.inputs);
         judge(&contract, &[]);
-        judge(&contract, &[contract.inputs[0]; 9]);
+        judge(&contract, &[contract.inputs[0]; MAX_INPUTS + 1]);
         for (from, to) in (2..5).flat_map(|from| (0..9).map(move |to| (from, to))) {
             let mut inputs = contract.inputs.clone();
             spoil(&mut inputs, Fault::Everywhere(from, to));
