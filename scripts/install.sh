@@ -18,7 +18,10 @@ cd "$(dirname "$0")/.."
 # The library alone: no command line, no picture files. rustc says what a static link needs beside it.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-build=(cargo rustc --release --lib --no-default-features --crate-type "cdylib,staticlib")
+# In a folder of its own: cargo keeps one library of that name, and other builds would replace it by turns.
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/install
+build=(cargo rustc --release --lib --no-default-features --crate-type "cdylib,staticlib" --target-dir "$target")
 if ! "${build[@]}" -- --print native-static-libs 2>"$log"; then
   cat "$log" >&2
   exit 1
@@ -28,8 +31,6 @@ libs=$(sed -n 's/.*native-static-libs: *//p' "$log" | tail -n 1)
 # Each once, the last place counts: what is needed comes after what needs it.
 libs=$(printf '%s\n' $libs | tac | awk '!seen[$0]++' | tac | paste -sd ' ')
 
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release
 case $(uname -s) in
   Darwin) built=libfqgan.dylib shared=libfqgan.1.dylib ;;
   *) built=libfqgan.so shared=libfqgan.so.1 ;;
@@ -38,9 +39,9 @@ esac
 to=${DESTDIR:-}$prefix
 install -d "$to/include" "$to/lib/pkgconfig" "$to/lib/cmake/fqgan"
 install -m 644 include/fqgan.h include/fqgan.hpp "$to/include/"
-install -m 755 "$target/$built" "$to/lib/$shared"
+install -m 755 "$target/release/$built" "$to/lib/$shared"
 ln -sf "$shared" "$to/lib/$built"
-install -m 644 "$target/libfqgan.a" "$to/lib/libfqgan.a"
+install -m 644 "$target/release/libfqgan.a" "$to/lib/libfqgan.a"
 
 fill() { # IN OUT [what separates the libraries]
   sed -e "s|@VERSION@|$version|g" -e "s|@SHARED@|$shared|g" -e "s|@STATIC_LIBS@|${libs// /${3:- }}|g" "$1" >"$2"

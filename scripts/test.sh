@@ -1,42 +1,66 @@
 #!/usr/bin/env bash
-# Every check of this repository: installs what it needs, stops at the first failure and says which it was.
+# All checks, as CI runs them: format, lints, tests with every instruction set, hosts in C and C++ under
+# sanitizers and valgrind. Installs what is missing, stops at the first failure, and says where.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/need.sh
 
-step='the beginning'
-trap 'status=$?; [ $status -eq 0 ] || echo "FAILED: $step" >&2' EXIT
-run() {
-  step="$*"
-  echo "== $step"
-  "$@"
-}
-
-# A Debian package for each command that is missing.
-need=()
-for pair in cc:gcc c++:g++ cmake:cmake pkg-config:pkg-config valgrind:valgrind; do
-  command -v "${pair%%:*}" >/dev/null || need+=("${pair#*:}")
-done
-if [ ${#need[@]} -gt 0 ]; then
-  step="installing ${need[*]}"
-  sudo=$([ "$(id -u)" = 0 ] || echo sudo)
-  $sudo apt-get update -qq
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${need[@]}" >/dev/null
-fi
-for component in rustfmt clippy; do
-  cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || run rustup component add "$component"
-done
-
-export RUSTFLAGS="${RUSTFLAGS:-} -D warnings"
-run cargo fmt --check
-run cargo clippy --release --all-targets --quiet -- -D warnings
-run cargo clippy --release --lib --no-default-features --quiet -- -D warnings
-run env RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --lib --quiet
-run cargo test --release
-# The golden cases at the lower instruction levels; the best one ran above.
-for isa in avx2 portable; do
-  if [ "$isa" = portable ] || grep -qw "$isa" /proc/cpuinfo; then
-    run env FQGAN_ISA="$isa" cargo test --release --test golden tokenizer
+log=$(mktemp)
+step="getting ready"
+began=$SECONDS
+finish() {
+  local code=$?
+  passed=$(sed -n 's/^test result: .* \([0-9]*\) passed.*/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
+  failed=$(sed -n 's/^test result: .* \([0-9]*\) failed.*/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
+  rm -f "$log"
+  if [ $code -ne 0 ]; then
+    [ "$failed" -gt 0 ] && echo "$passed passed, $failed failed"
+    echo "test.sh: FAILED at: $step"
+  else
+    echo "test.sh: all is well, after $((SECONDS - began)) s"
+    echo "$passed passed, $failed failed"
   fi
+}
+trap finish EXIT
+begin() {
+  step=$1
+  echo "== $step ($((SECONDS - began)) s)"
+}
+tests() { cargo test --quiet --release "$@" 2>&1 | tee -a "$log"; }
+
+need_cargo
+need c++:g++ valgrind:valgrind nm:binutils
+for component in rustfmt clippy; do
+  cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
 done
-step='the end'
-echo "all checks passed"
+# The C programs of tests/capi must run under sanitizers and valgrind, not only where these happen to be.
+export FQGAN_TOOLS=required
+
+begin "format"
+cargo fmt --check
+begin "imports"
+scripts/floors.sh
+begin "lints"
+cargo clippy --quiet --release --all-targets -- -D warnings
+begin "lints, library alone"
+cargo clippy --quiet --release --no-default-features --lib -- -D warnings
+begin "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --quiet --release --no-deps
+target=aarch64-unknown-linux-gnu
+if [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
+  begin "it compiles for $target"
+  cargo check --quiet --release --lib --no-default-features --target $target
+fi
+
+begin "tests"
+tests
+for isa in avx2 portable; do
+  case $isa in
+    avx2) grep -qw avx2 /proc/cpuinfo 2>/dev/null || continue ;;
+  esac
+  begin "golden cases, FQGAN_ISA=$isa"
+  FQGAN_ISA=$isa tests --test golden tokenizer
+done
+begin "hosts"
+scripts/hosts.sh
+step="the end"

@@ -44,6 +44,13 @@ fn write(name: &str, manifest: &Manifest, strings: &Metadata) -> PathBuf {
     path
 }
 
+/// Other programs use the file: `scripts/hosts.sh`.
+#[test]
+fn the_files_are_complete() {
+    let source = fqgan::weights::Source::open(tokenizer_file(), fqgan::weights::Map::On).unwrap();
+    assert_eq!(Config::infer(&source).unwrap(), tokenizer_config());
+}
+
 /// Pixels of an image, smooth in places and noisy in others.
 pub fn pixels(seed: usize, width: usize, height: usize) -> Vec<u8> {
     (0..width * height * 3)
