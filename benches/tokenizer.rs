@@ -1,4 +1,4 @@
-//! Times the tokenizer: `cargo bench --bench tokenizer -- --weights FILE [--threads N] [--batch N] [--bf16]`.
+//! Times the tokenizer: `cargo bench --bench tokenizer -- --weights FILE [--threads N] [--batch N]`.
 //!
 //! With `--serve` it answers lines `encode N` and `decode N` with milliseconds, so that a script can alternate
 //! with a peer in one run. With `--once encode` it prints the time from before opening the file to the first
@@ -6,7 +6,6 @@
 
 use fqgan::backend::{Device, cpu::Cpu};
 use fqgan::image::{View, ViewMut};
-use fqgan::nn::Precision;
 use fqgan::tokenizer::{Grid, Options, Tokenizer};
 use fqgan::weights::{Map, Source};
 use std::io::{BufRead, Write};
@@ -19,20 +18,12 @@ struct Args {
     weights: String,
     threads: usize,
     batch: usize,
-    precision: Precision,
     serve: bool,
     once: Option<String>,
 }
 
 fn args() -> Args {
-    let mut args = Args {
-        weights: String::new(),
-        threads: 0,
-        batch: 1,
-        precision: Precision::F32,
-        serve: false,
-        once: None,
-    };
+    let mut args = Args { weights: String::new(), threads: 0, batch: 1, serve: false, once: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().unwrap_or_else(|| panic!("{word} wants a value"));
@@ -40,7 +31,6 @@ fn args() -> Args {
             "--weights" => args.weights = value(),
             "--threads" => args.threads = value().parse().expect("a number of threads"),
             "--batch" => args.batch = value().parse().expect("a batch size"),
-            "--bf16" => args.precision = Precision::Bf16,
             "--serve" => args.serve = true,
             "--once" => args.once = Some(value()),
             "--bench" => {}
@@ -61,8 +51,7 @@ impl Subject {
     fn open(args: &Args) -> Subject {
         let device = Device::Cpu(Arc::new(Cpu::new(args.threads).expect("threads")));
         let source = Source::open(&args.weights, Map::On).expect("a weight file: --weights FILE");
-        let options = Options { precision: args.precision, memory_limit: None };
-        let tokenizer = Tokenizer::open(&device, &source, &options).expect("a tokenizer");
+        let tokenizer = Tokenizer::open(&device, &source, &Options::default()).expect("a tokenizer");
         let grid = tokenizer.grid(SIDE, SIDE).expect("256 pixels fit");
         let pixels =
             (0..SIDE * SIDE * 3).map(|i: usize| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();

@@ -15,6 +15,17 @@ pub enum Precision {
     Int8,
 }
 
+impl Precision {
+    /// `"f32"`: for messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::Int8 => "int8",
+        }
+    }
+}
+
 /// How a model's layers compute.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Numerics {

@@ -25,7 +25,7 @@ pub use tiling::Tiling;
 /// How a tokenizer is opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Type of the operands; [`Precision::Int8`] is for generators.
+    /// Type of the operands: a tokenizer has only [`Precision::F32`] so far.
     pub precision: Precision,
     /// Bytes of working memory, packed weights included; past it calls fail with `OutOfMemory`.
     pub memory_limit: Option<usize>,
@@ -58,10 +58,14 @@ impl Tokenizer {
     /// are packed when they are first used, so that a program that only decodes never pays for the encoder.
     ///
     /// # Errors
-    /// `Format` when a weight is missing or has a wrong shape, `Unsupported` for [`Precision::Int8`].
+    /// `Format` when a weight is missing or has a wrong shape, `Unsupported` for
+    /// another precision than f32.
     pub fn open(device: &Device, source: &Source, options: &Options) -> Result<Tokenizer> {
-        if options.precision == Precision::Int8 {
-            return Err(Error::unsupported("a tokenizer has no int8 weights: expected f32 or bf16"));
+        if options.precision != Precision::F32 {
+            let name = options.precision.name();
+            return Err(Error::unsupported(format!(
+                "a tokenizer in {name}: expected f32, there is no other yet"
+            )));
         }
         let config = Config::infer(source)?;
         let budget = Budget::new(source, &config, options);

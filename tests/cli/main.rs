@@ -117,7 +117,7 @@ fn help() {
     place.run("").ended(2, &commands);
     place.run("encode a.png").ended(2, &["--model", "--output"]);
     place.run("paint").ended(2, &["paint"]);
-    place.run("encode -m model.safetensors a.png -o a.fqc --precision f64").ended(2, &["f32", "bf16"]);
+    place.run("encode -m model.safetensors a.png -o a.fqc --device tpu").ended(2, &["auto", "cpu"]);
 }
 
 #[test]

@@ -143,7 +143,10 @@ fn refusals() {
     codes[70] = 64;
     says(decode(&codes, grid, 0), "64");
 
-    let int8 = Options { precision: Precision::Int8, memory_limit: None };
-    let error = Tokenizer::open(&device(1), &source(2), &int8).err().unwrap();
-    assert_eq!(error.status(), Status::Unsupported);
+    for precision in [Precision::Bf16, Precision::Int8] {
+        let options = Options { precision, memory_limit: None };
+        let error = Tokenizer::open(&device(1), &source(2), &options).err().unwrap();
+        assert_eq!(error.status(), Status::Unsupported);
+        assert!(error.message().contains("expected f32"), "{error}");
+    }
 }

@@ -7,7 +7,6 @@ use fqgan::backend::{Device, cpu::Cpu};
 use fqgan::codes::{Codes, Info};
 use fqgan::error::Context;
 use fqgan::image::{Load, Picture};
-use fqgan::nn::Precision;
 use fqgan::tokenizer::{Grid, Options, Tiling, Tokenizer};
 use fqgan::weights::{Map, Source};
 use std::path::{Path, PathBuf};
@@ -19,9 +18,6 @@ pub struct ModelArgs {
     /// The tokenizer's weights: a .safetensors file, or the authors' .pt
     #[arg(short, long, value_name = "FILE")]
     pub model: PathBuf,
-    /// Arithmetic: f32 gives the authors' codes, bf16 is faster and differs in a few of a hundred
-    #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
-    pub precision: PrecisionArg,
     #[command(flatten)]
     pub compute: ComputeArgs,
     /// Print errors only
@@ -41,13 +37,6 @@ pub struct ComputeArgs {
     /// Most working memory in MiB
     #[arg(long, value_name = "MIB")]
     memory_limit: Option<usize>,
-}
-
-#[derive(Clone, Copy, Default, ValueEnum)]
-pub enum PrecisionArg {
-    #[default]
-    F32,
-    Bf16,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -96,12 +85,8 @@ impl ComputeArgs {
         self.memory_limit.map(|mib| mib.saturating_mul(1 << 20))
     }
 
-    pub fn tokenizer(&self, device: &Device, source: &Source, precision: PrecisionArg) -> Result<Tokenizer> {
-        let precision = match precision {
-            PrecisionArg::F32 => Precision::F32,
-            PrecisionArg::Bf16 => Precision::Bf16,
-        };
-        let options = Options { precision, memory_limit: self.memory_limit() };
+    pub fn tokenizer(&self, device: &Device, source: &Source) -> Result<Tokenizer> {
+        let options = Options { memory_limit: self.memory_limit(), ..Options::default() };
         Ok(Tokenizer::open(device, source, &options)?)
     }
 }
@@ -116,7 +101,7 @@ impl Codec {
     pub fn open(args: &ModelArgs, tile: &TileArgs) -> Result<Codec> {
         let device = args.compute.device()?;
         let source = Source::open(&args.model, Map::On)?;
-        let tokenizer = args.compute.tokenizer(&device, &source, args.precision)?;
+        let tokenizer = args.compute.tokenizer(&device, &source)?;
         let mut codec = Codec { tokenizer, tiling: None };
         codec.tiling = match tile.tile {
             None => None,

@@ -1,4 +1,4 @@
-use crate::codec::{Codec, ComputeArgs, PrecisionArg};
+use crate::codec::{Codec, ComputeArgs};
 use crate::compare::Row;
 use crate::failure::Result;
 use crate::files;
@@ -25,9 +25,6 @@ pub struct Args {
     /// Use these weights instead
     #[arg(short, long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Arithmetic: f32 gives the authors' codes, bf16 is faster and differs in a few of a hundred
-    #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
-    precision: PrecisionArg,
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -50,7 +47,7 @@ pub fn run(args: &Args) -> Result {
         Some(file) => Source::open(file, Map::On)?,
         None => formula_weights()?,
     };
-    let codec = Codec::whole(args.compute.tokenizer(&device, &source, args.precision)?);
+    let codec = Codec::whole(args.compute.tokenizer(&device, &source)?);
     describe(&codec, &device)?;
     let mut rows = Vec::new();
     for (name, file) in PHOTOGRAPHS {

@@ -1,6 +1,6 @@
 //! The generator as the commands use it: its arguments, and the codes of files on its grid.
 
-use crate::codec::{Codec, ComputeArgs, PrecisionArg};
+use crate::codec::{Codec, ComputeArgs};
 use crate::failure::Result;
 use clap::{Args, ValueEnum};
 use fqgan::Error;
@@ -65,7 +65,7 @@ impl Pair {
 
     fn tokenizer(&self, args: &GeneratorArgs, model: &Path, device: &Device) -> Result<Codec> {
         let source = Source::open(model, Map::On)?;
-        let codec = Codec::whole(args.compute.tokenizer(device, &source, PrecisionArg::F32)?);
+        let codec = Codec::whole(args.compute.tokenizer(device, &source)?);
         let (g, t) = (self.generator.config(), codec.tokenizer.config());
         if (g.codebooks, g.codebook_size) != (t.branches.len(), t.codebook_size) {
             let message = format!(
