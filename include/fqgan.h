@@ -306,6 +306,115 @@ fqgan_status fqgan_latents(fqgan_tokenizer *tokenizer,
                            size_t capacity,
                            fqgan_error *error);
 
+// ---- Generator ----
+
+// A model that makes codes of new images, given their classes.
+typedef struct fqgan_generator fqgan_generator;
+
+// What a generator is. Its codes fit a tokenizer of the same codebooks and codebook_size, whose downsample
+// times the grid is the size of the images.
+typedef struct fqgan_generator_info {
+  // sizeof(fqgan_generator_info).
+  uint32_t struct_size;
+  // Sub-codes of a position.
+  uint32_t codebooks;
+  // Codes of a sub-codebook; each code is less.
+  uint32_t codebook_size;
+  // Classes, without the null class.
+  uint32_t classes;
+  // Columns of an image's codes.
+  uint32_t grid_width;
+  // Rows of an image's codes.
+  uint32_t grid_height;
+  // Blocks of the backbone.
+  uint32_t layers;
+  // Its width.
+  uint32_t dim;
+  // Attention heads of a block.
+  uint32_t heads;
+  // Blocks of the head that makes a position's sub-codes; 0 in models without.
+  uint32_t head_layers;
+  // Weights that generation uses.
+  uint64_t parameters;
+} fqgan_generator_info;
+
+// Says how far a generation is: done of total positions, of all images together. Not 0: stop. It is called
+// on the thread that called fqgan_generate, and must not throw.
+typedef int32_t (*fqgan_progress_fn)(void *user, uint32_t done, uint32_t total);
+
+// How codes are drawn. A field that is zero is at its default.
+typedef struct fqgan_sampling {
+  // sizeof(fqgan_sampling).
+  uint32_t struct_size;
+  // Draw from so many of the likeliest codes; 0: all, 1: always the likeliest.
+  uint32_t top_k;
+  // What the random choices follow from. An image depends on it, on its place in the call and on its
+  // class, not on the threads or on the other images.
+  uint64_t seed;
+  // How much the class counts; 0: 2.0. 1 is no guidance, and half the work.
+  float guidance;
+  // Divides the logits, after guidance; 0: 1.0.
+  float temperature;
+  // Draw from the likeliest codes that together have this probability, of what top_k leaves; 0: 1.0, all.
+  float top_p;
+  // Positions to make, row by row; 0: the whole grid. The codes of the rest are 0.
+  uint32_t steps;
+  // NULL: none.
+  fqgan_progress_fn progress;
+  // Passed to progress.
+  void *progress_user;
+} fqgan_sampling;
+
+// Opens a generator's weights: a safetensors file, or a .pt of the authors'. options may be NULL.
+fqgan_status fqgan_generator_open(fqgan_runtime *runtime,
+                                  const char *path,
+                                  const fqgan_model_options *options,
+                                  fqgan_generator **generator,
+                                  fqgan_error *error);
+
+// fqgan_generator_open for a file that the caller holds in memory. The bytes are used until the generator is
+// closed; they must stay and must not change.
+fqgan_status fqgan_generator_open_memory(fqgan_runtime *runtime,
+                                         const void *bytes,
+                                         size_t length,
+                                         const fqgan_model_options *options,
+                                         fqgan_generator **generator,
+                                         fqgan_error *error);
+
+// Closes a generator; NULL is accepted.
+void fqgan_generator_close(fqgan_generator *generator);
+
+// Fills info.
+fqgan_status fqgan_generator_get_info(const fqgan_generator *generator,
+                                      fqgan_generator_info *info,
+                                      fqgan_error *error);
+
+// Sets all fields to their defaults, struct_size included.
+void fqgan_sampling_init(fqgan_sampling *sampling);
+
+// Codes of new images, one for each class, laid out (count, codebooks, grid_height, grid_width); capacity
+// counts codes. sampling may be NULL. When its progress function stops, the result is FQGAN_ERROR_CANCELLED
+// and codes holds those made so far, and 0 for the rest.
+fqgan_status fqgan_generate(fqgan_generator *generator,
+                            const uint32_t *classes,
+                            size_t count,
+                            const fqgan_sampling *sampling,
+                            uint32_t *codes,
+                            size_t capacity,
+                            fqgan_error *error);
+
+// What the model expects at each position of known codes, given the class and all codes before, without
+// guidance. codes is laid out as fqgan_generate makes them; logits is laid out (count, codebooks, grid_height *
+// grid_width, codebook_size), and capacity counts floats. The class of index info.classes is the null class.
+// When memory runs out in a batch, a part of logits may have been written.
+fqgan_status fqgan_generator_logits(fqgan_generator *generator,
+                                    const uint32_t *classes,
+                                    const uint32_t *codes,
+                                    size_t count,
+                                    float *logits,
+                                    size_t capacity,
+                                    fqgan_error *error);
+
 // ---- Codes ----
 
 // The sizes of a set of codes, laid out (count, codebooks, grid_height, grid_width).

@@ -7,6 +7,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -40,6 +42,7 @@ void check(Call &&call) {
 struct Delete {
   void operator()(fqgan_runtime *handle) const noexcept { fqgan_runtime_destroy(handle); }
   void operator()(fqgan_tokenizer *handle) const noexcept { fqgan_tokenizer_close(handle); }
+  void operator()(fqgan_generator *handle) const noexcept { fqgan_generator_close(handle); }
 };
 
 }  // namespace detail
@@ -193,6 +196,116 @@ class Tokenizer {
 
   std::unique_ptr<fqgan_tokenizer, detail::Delete> handle_;
   fqgan_tokenizer_info info_{};
+};
+
+// fqgan_sampling with its defaults. Progress is a function of its own in Generator::generate.
+struct Sampling : fqgan_sampling {
+  Sampling() noexcept { fqgan_sampling_init(this); }
+};
+
+// Classes to codes of new images. It keeps what it needs of its runtime alive.
+class Generator {
+ public:
+  Generator(const Runtime &runtime, const std::string &path, const fqgan_model_options &options = ModelOptions()) {
+    open([&](fqgan_generator **to, fqgan_error *error) {
+      return fqgan_generator_open(runtime.get(), path.c_str(), &options, to, error);
+    });
+  }
+  // The bytes are borrowed for as long as the generator lives.
+  Generator(const Runtime &runtime, const void *bytes, std::size_t length,
+            const fqgan_model_options &options = ModelOptions()) {
+    open([&](fqgan_generator **to, fqgan_error *error) {
+      return fqgan_generator_open_memory(runtime.get(), bytes, length, &options, to, error);
+    });
+  }
+
+  const fqgan_generator_info &info() const noexcept { return info_; }
+  fqgan_generator *get() const noexcept { return handle_.get(); }
+
+  // Codes of new images, one for each class.
+  Codes generate(const std::vector<std::uint32_t> &classes, const fqgan_sampling &sampling = Sampling()) const {
+    Codes codes = empty(classes.size());
+    detail::check([&](fqgan_error *error) {
+      return fqgan_generate(get(), classes.data(), classes.size(), &sampling, codes.data.data(), codes.data.size(),
+                            error);
+    });
+    return codes;
+  }
+
+  // Codes, and whether they are all there.
+  struct Part {
+    Codes codes;
+    bool whole;
+  };
+
+  // Asks progress(done, total) after each position whether to go on; what it throws comes out here.
+  Part generate(const std::vector<std::uint32_t> &classes, const fqgan_sampling &sampling,
+                const std::function<bool(std::uint32_t, std::uint32_t)> &progress) const {
+    struct Call {
+      const std::function<bool(std::uint32_t, std::uint32_t)> &progress;
+      std::exception_ptr thrown;
+    } call{progress, nullptr};
+    fqgan_sampling with = sampling;
+    with.progress_user = &call;
+    // An exception must not pass through the library.
+    with.progress = [](void *user, std::uint32_t done, std::uint32_t total) -> std::int32_t {
+      Call &call = *static_cast<Call *>(user);
+      try {
+        return call.progress(done, total) ? 0 : 1;
+      } catch (...) {
+        call.thrown = std::current_exception();
+        return 1;
+      }
+    };
+    Part part{empty(classes.size()), true};
+    fqgan_error error;
+    fqgan_error_init(&error);
+    const fqgan_status status = fqgan_generate(get(), classes.data(), classes.size(), &with, part.codes.data.data(),
+                                               part.codes.data.size(), &error);
+    if (call.thrown) std::rethrow_exception(call.thrown);
+    part.whole = status == FQGAN_OK;
+    if (!part.whole && status != FQGAN_ERROR_CANCELLED) throw Error(error);
+    return part;
+  }
+
+  // What the model expects at each position of known codes, (count, codebooks, positions, codebook_size).
+  std::vector<float> logits(const std::vector<std::uint32_t> &classes, const Codes &codes) const {
+    const std::size_t need = empty(classes.size()).data.size();
+    if (codes.data.size() != need) {
+      throw std::invalid_argument("fqgan::Generator::logits: " + std::to_string(codes.data.size()) +
+                                  " codes, expected " + std::to_string(need));
+    }
+    std::vector<float> logits(need * info_.codebook_size);
+    detail::check([&](fqgan_error *error) {
+      return fqgan_generator_logits(get(), classes.data(), codes.data.data(), classes.size(), logits.data(),
+                                    logits.size(), error);
+    });
+    return logits;
+  }
+
+ private:
+  template <class Open>
+  void open(Open &&call) {
+    fqgan_generator *handle = nullptr;
+    detail::check([&](fqgan_error *error) { return call(&handle, error); });
+    handle_.reset(handle);
+    info_.struct_size = sizeof info_;
+    detail::check([&](fqgan_error *error) { return fqgan_generator_get_info(handle, &info_, error); });
+  }
+
+  Codes empty(std::size_t count) const {
+    Codes codes{{},
+                static_cast<std::uint32_t>(count),
+                info_.codebooks,
+                info_.codebook_size,
+                info_.grid_width,
+                info_.grid_height};
+    codes.data.resize(count * info_.codebooks * info_.grid_width * info_.grid_height);
+    return codes;
+  }
+
+  std::unique_ptr<fqgan_generator, detail::Delete> handle_;
+  fqgan_generator_info info_{};
 };
 
 }  // namespace fqgan

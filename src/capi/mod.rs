@@ -13,6 +13,7 @@
 
 mod codes;
 mod error;
+mod generator;
 mod guard;
 mod image;
 mod log;
@@ -27,6 +28,7 @@ mod versioned;
 
 pub use codes::*;
 pub use error::*;
+pub use generator::*;
 pub use image::{
     FQGAN_PIXEL_BGRA8, FQGAN_PIXEL_RGB_F32, FQGAN_PIXEL_RGB_F32_PLANAR, FQGAN_PIXEL_RGB8, FQGAN_PIXEL_RGBA8,
     fqgan_image,

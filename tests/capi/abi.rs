@@ -13,11 +13,18 @@ const EXPORTS: &[&str] = &[
     "fqgan_decode",
     "fqgan_encode",
     "fqgan_error_init",
+    "fqgan_generate",
+    "fqgan_generator_close",
+    "fqgan_generator_get_info",
+    "fqgan_generator_logits",
+    "fqgan_generator_open",
+    "fqgan_generator_open_memory",
     "fqgan_latents",
     "fqgan_model_options_init",
     "fqgan_runtime_create",
     "fqgan_runtime_destroy",
     "fqgan_runtime_options_init",
+    "fqgan_sampling_init",
     "fqgan_set_log",
     "fqgan_status_name",
     "fqgan_tokenizer_close",
@@ -54,6 +61,12 @@ fn layouts_are_those_of_version_1() {
     layout!(fqgan_image, 32, pixels 0, width 8, height 12, row_stride 16, format 24);
     layout!(fqgan_tokenizer_info, 32,
         struct_size 0, codebooks 4, codebook_size 8, code_dim 12, downsample 16, image_size 20, parameters 24);
+    layout!(fqgan_generator_info, 48,
+        struct_size 0, codebooks 4, codebook_size 8, classes 12, grid_width 16, grid_height 20,
+        layers 24, dim 28, heads 32, head_layers 36, parameters 40);
+    layout!(fqgan_sampling, 48,
+        struct_size 0, top_k 4, seed 8, guidance 16, temperature 20, top_p 24, steps 28,
+        progress 32, progress_user 40);
     layout!(fqgan_codes_info, 24,
         struct_size 0, count 4, codebooks 8, codebook_size 12, grid_width 16, grid_height 20);
 }

@@ -12,6 +12,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("model", "Models"),
     ("image", "Images"),
     ("tokenizer", "Tokenizer"),
+    ("generator", "Generator"),
     ("codes", "Codes"),
 ];
 

@@ -2,6 +2,7 @@
 
 mod abi;
 mod codes;
+mod generator;
 mod header;
 mod models;
 mod programs;

@@ -1,5 +1,6 @@
 //! Models small enough to run many times, as files.
 
+use fqgan::far;
 use fqgan::tensor::Shape;
 use fqgan::tokenizer::config::{Adapter, Branch, Config};
 use fqgan::weights::formula::Entry;
@@ -31,6 +32,31 @@ pub fn tokenizer_file() -> &'static Path {
     FILE.get_or_init(|| write("tokenizer", &tokenizer_config().manifest(), &Metadata::new()))
 }
 
+/// 5 classes, a grid of 4 x 3, 2 sub-codes of 64 codes: those of the tokenizer.
+pub fn generator_config() -> far::Config {
+    far::Config {
+        codebooks: 2,
+        codebook_size: 64,
+        classes: 5,
+        grid_width: 4,
+        grid_height: 3,
+        layers: 2,
+        dim: 32,
+        heads: 4,
+        hidden: 48,
+        head: far::config::Head::AutoRegressive { layers: 1 },
+    }
+}
+
+/// A file of that generator.
+pub fn generator_file() -> &'static Path {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let config = generator_config();
+        write("generator", &config.manifest(), &config.metadata())
+    })
+}
+
 fn write(name: &str, manifest: &Manifest, strings: &Metadata) -> PathBuf {
     let tensors: Vec<_> = manifest
         .iter()
@@ -49,6 +75,8 @@ fn write(name: &str, manifest: &Manifest, strings: &Metadata) -> PathBuf {
 fn the_files_are_complete() {
     let source = fqgan::weights::Source::open(tokenizer_file(), fqgan::weights::Map::On).unwrap();
     assert_eq!(Config::infer(&source).unwrap(), tokenizer_config());
+    let source = fqgan::weights::Source::open(generator_file(), fqgan::weights::Map::On).unwrap();
+    assert_eq!(far::Config::infer(&source).unwrap(), generator_config());
 }
 
 /// Pixels of an image, smooth in places and noisy in others.

@@ -1,6 +1,6 @@
 //! Programs in C and C++ against the header and the built library, as a host has them.
 
-use crate::models::tokenizer_file;
+use crate::models::{generator_file, tokenizer_file};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -105,6 +105,11 @@ fn tokenizer() {
 }
 
 #[test]
+fn generator() {
+    program("generator.c", "c11", &[generator_file()]);
+}
+
+#[test]
 fn cpp() {
-    program("wrapper.cpp", "c++17", &[tokenizer_file()]);
+    program("wrapper.cpp", "c++17", &[tokenizer_file(), generator_file()]);
 }

@@ -20,10 +20,10 @@ static fqgan_status status_of(Call call) {
 }
 
 int main(int argc, char **argv) {
-  CHECK(argc == 3);
+  CHECK(argc == 4);
   auto make = [&] {
     fqgan::RuntimeOptions options;
-    options.threads = static_cast<std::uint32_t>(std::atoi(argv[2]));
+    options.threads = static_cast<std::uint32_t>(std::atoi(argv[3]));
     fqgan::Runtime runtime(options);
     return fqgan::Tokenizer(runtime, argv[1]);
   };
@@ -64,6 +64,34 @@ int main(int argc, char **argv) {
   options.device = FQGAN_DEVICE_CUDA;
   options.device_index = 1000;
   CHECK(status_of([&] { fqgan::Runtime runtime(options); }) == FQGAN_ERROR_DEVICE);
+
+  const fqgan::Generator generator(fqgan::Runtime(), argv[2]);
+  CHECK(generator.info().classes == 5 && generator.info().grid_width == 4 && generator.info().grid_height == 3);
+  fqgan::Sampling sampling;
+  sampling.seed = 3;
+  const fqgan::Codes made = generator.generate({0, 4}, sampling);
+  CHECK(made.count == 2 && made.data.size() == 48 && made.data == generator.generate({0, 4}, sampling).data);
+  CHECK(generator.logits({0, 5}, made).size() == 48 * 64);
+  std::vector<unsigned char> picture(2 * 16 * 12 * 3);
+  const fqgan_image pictures[2] = {fqgan::image(picture.data(), 16, 12), fqgan::image(picture.data() + 16 * 12 * 3, 16, 12)};
+  tokenizer.decode(made, pictures);
+  std::uint32_t told = 0;
+  auto some = generator.generate({1}, sampling, [&](std::uint32_t done, std::uint32_t total) {
+    CHECK(total == 12);
+    told = done;
+    return done < 5;
+  });
+  CHECK(told == 5 && !some.whole && some.codes.data[4] < 64 && some.codes.data[5] == 0 && some.codes.data[11] == 0);
+  thrown = false;
+  try {
+    generator.generate({1}, sampling, [](std::uint32_t, std::uint32_t) -> bool { throw std::string("of the host"); });
+  } catch (const std::string &what) {
+    thrown = what == "of the host";
+  }
+  CHECK(thrown);
+  CHECK(status_of([&] { generator.generate({5}, sampling); }) == FQGAN_ERROR_INVALID_ARGUMENT);
+  CHECK(status_of([&] { fqgan::Generator(fqgan::Runtime(), argv[1]); }) == FQGAN_ERROR_FORMAT);
+
   fqgan::Tokenizer moved = std::move(tokenizer);
   CHECK(moved.encode(two[0]).data.size() == 32);
   std::puts("ok");

@@ -1,0 +1,154 @@
+//! The generator's functions: the same results as from Rust.
+
+use crate::models::{generator_config, generator_file, tokenizer_file};
+use crate::support::{Runtime, call};
+use fqgan::capi::*;
+use fqgan::far::{Generator, Options, Sampling};
+use fqgan::weights::{Map, Source};
+use std::ffi::{CString, c_void};
+use std::path::Path;
+use std::ptr::{null, null_mut};
+
+/// Codes of an image: two sub-codes at 4 x 3 positions.
+const EACH: usize = 24;
+
+struct Model(*mut fqgan_generator);
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        // SAFETY: opened once, closed once.
+        unsafe { fqgan_generator_close(self.0) };
+    }
+}
+
+fn attempt(path: &Path, options: *const fqgan_model_options) -> (i32, String, Model) {
+    let path = CString::new(path.to_str().unwrap()).unwrap();
+    let mut model = std::ptr::dangling_mut();
+    let runtime = Runtime::new();
+    // SAFETY: whole arguments.
+    let (status, text) =
+        call(|error| unsafe { fqgan_generator_open(runtime.0, path.as_ptr(), options, &mut model, error) });
+    assert_eq!(status == FQGAN_OK, !model.is_null());
+    (status, text, Model(model))
+}
+
+fn open() -> Model {
+    let (status, text, model) = attempt(generator_file(), null());
+    assert_eq!(status, FQGAN_OK, "{text}");
+    model
+}
+
+fn sampling() -> fqgan_sampling {
+    let mut sampling = std::mem::MaybeUninit::uninit();
+    // SAFETY: room for one, which the call fills.
+    unsafe {
+        fqgan_sampling_init(sampling.as_mut_ptr());
+        sampling.assume_init()
+    }
+}
+
+fn generate(model: &Model, classes: &[u32], sampling: *const fqgan_sampling) -> (i32, String, Vec<u32>) {
+    let mut codes = vec![7777; classes.len() * EACH];
+    // SAFETY: whole arguments.
+    let (status, text) = call(|error| unsafe {
+        let (out, capacity) = (codes.as_mut_ptr(), codes.len());
+        fqgan_generate(model.0, classes.as_ptr(), classes.len(), sampling, out, capacity, error)
+    });
+    (status, text, codes)
+}
+
+fn reference() -> Generator {
+    let source = Source::open(generator_file(), Map::On).unwrap();
+    let cpu = fqgan::backend::cpu::Cpu::new(0).unwrap();
+    let device = fqgan::backend::Device::Cpu(std::sync::Arc::new(cpu));
+    Generator::open(&device, &source, &Options::default()).unwrap()
+}
+
+#[test]
+fn results_are_those_of_rust() {
+    let (model, rust) = (open(), reference());
+    let classes = [4, 0, 2];
+    for (c, wanted) in [
+        (sampling(), Sampling::default()),
+        (fqgan_sampling { seed: 9, ..sampling() }, Sampling { seed: 9, ..Sampling::default() }),
+        (fqgan_sampling { top_k: 1, ..sampling() }, Sampling { top_k: 1, ..Sampling::default() }),
+        (
+            fqgan_sampling { guidance: 1.0, temperature: 0.7, top_p: 0.9, top_k: 20, steps: 5, ..sampling() },
+            Sampling {
+                guidance: 1.0,
+                temperature: 0.7,
+                top_p: 0.9,
+                top_k: 20,
+                steps: 5,
+                ..Sampling::default()
+            },
+        ),
+    ] {
+        let (status, text, codes) = generate(&model, &classes, &c);
+        assert_eq!(status, FQGAN_OK, "{text}");
+        assert_eq!(codes, rust.generate(&classes, &wanted).unwrap().into_data());
+    }
+    let (_, _, codes) = generate(&model, &classes, null());
+    assert_eq!(codes, rust.generate(&classes, &Sampling::default()).unwrap().into_data());
+
+    let size = classes.len() * EACH * generator_config().codebook_size;
+    let (mut logits, mut wanted) = (vec![0.0; size], vec![0.0; size]);
+    // SAFETY: whole arguments.
+    let (status, text) = call(|error| unsafe {
+        let (out, capacity) = (logits.as_mut_ptr(), logits.len());
+        fqgan_generator_logits(model.0, classes.as_ptr(), codes.as_ptr(), classes.len(), out, capacity, error)
+    });
+    assert_eq!(status, FQGAN_OK, "{text}");
+    rust.logits_into(&classes, &codes, &mut wanted).unwrap();
+    assert_eq!(logits, wanted);
+}
+
+#[test]
+fn a_wrong_file_says_what_it_is_not() {
+    let (status, text, _model) = attempt(tokenizer_file(), null());
+    assert_eq!(status, FQGAN_ERROR_FORMAT);
+    assert!(text.contains("generator"), "{text}");
+}
+
+#[test]
+fn info_is_that_of_the_file() {
+    let (model, config) = (open(), generator_config());
+    let mut info = fqgan_generator_info {
+        struct_size: 48,
+        codebooks: 0,
+        codebook_size: 0,
+        classes: 0,
+        grid_width: 0,
+        grid_height: 0,
+        layers: 0,
+        dim: 0,
+        heads: 0,
+        head_layers: 0,
+        parameters: 0,
+    };
+    // SAFETY: a whole struct.
+    assert_eq!(call(|e| unsafe { fqgan_generator_get_info(model.0, &mut info, e) }).0, FQGAN_OK);
+    assert_eq!((info.codebooks, info.codebook_size, info.classes), (2, 64, 5));
+    assert_eq!((info.grid_width, info.grid_height), (4, 3));
+    assert_eq!((info.layers, info.dim, info.heads, info.head_layers), (2, 32, 4, 1));
+    assert_eq!(info.parameters, config.manifest().parameters());
+    // SAFETY: NULL is checked.
+    let (status, text) = call(|e| unsafe { fqgan_generator_get_info(model.0, null_mut(), e) });
+    assert_eq!((status, text.as_str()), (FQGAN_ERROR_INVALID_ARGUMENT, "fqgan_generator_info is NULL"));
+}
+
+unsafe extern "C-unwind" fn falls(_: *mut c_void, done: u32, _: u32) -> i32 {
+    assert!(done < 4, "the host's progress fell over");
+    0
+}
+
+#[test]
+fn a_panic_of_progress_becomes_an_error() {
+    let model = open();
+    let (_, _, wanted) = generate(&model, &[1], null());
+    let (status, text, codes) =
+        generate(&model, &[1], &fqgan_sampling { progress: Some(falls), ..sampling() });
+    assert_eq!((status, codes), (FQGAN_ERROR_INTERNAL, vec![7777; EACH]));
+    assert!(text.contains("the host's progress fell over"), "{text}");
+    assert_eq!(generate(&model, &[1], null()).2, wanted);
+}
