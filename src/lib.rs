@@ -16,3 +16,8 @@ pub mod tokenizer;
 pub mod weights;
 
 pub use error::{Error, Result, Status};
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

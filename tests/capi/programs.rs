@@ -95,6 +95,24 @@ fn the_header_is_clean_in_every_standard() {
 }
 
 #[test]
+fn the_program_of_the_readme_compiles() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let block = readme.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    // Jumps over an array of fixed size are fine in C.
+    let source = format!(
+        "#include \"fqgan.h\"\n#include <stdio.h>\nint encode(void *pixels);\nint encode(void *pixels) {{\n{block}\n\
+         fqgan_tokenizer_close(tokenizer);\nfqgan_runtime_destroy(runtime);\nreturn 0;\nfailed:\n\
+         fputs(error.message, stderr);\nreturn 1;\n}}\n"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("readme.c");
+    std::fs::write(&path, source).unwrap();
+    let mut command = Command::new("cc");
+    command.arg("-std=c99").args(STRICT).arg("-I").arg(root().join("include"));
+    run(command.arg("-c").arg(&path).arg("-o").arg(folder.path().join("readme.o")));
+}
+
+#[test]
 fn basics() {
     program("basics.c", "c99", &[]);
 }
