@@ -1,4 +1,4 @@
-//! Cross entropy of logits: `-ln softmax(logits)[target]`, in nats, each row by itself.
+//! Cross entropy of logits: ``-ln softmax(logits)[target]``, in nats, each row by itself.
 
 mod cpu;
 
