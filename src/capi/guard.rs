@@ -37,6 +37,10 @@ impl Drop for Inside {
 /// the panic ends up in an error message, and leaves others' panics to the hook that was there.
 fn quieten() {
     static ONCE: Once = Once::new();
+    // The hook cannot be changed by a thread that unwinds: a host in Rust may give a handle back so.
+    if std::thread::panicking() {
+        return;
+    }
     ONCE.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
@@ -46,7 +50,8 @@ fn quieten() {
                 return previous(info);
             }
             if let Some(place) = info.location() {
-                PLACE.with_borrow_mut(|last| *last = place.to_string());
+                // Late in a thread's life there is no place to keep it.
+                let _ = PLACE.try_with(|last| *last.borrow_mut() = place.to_string());
             }
         }));
     });
@@ -118,7 +123,7 @@ pub(super) fn describe(cause: Box<dyn Any + Send>) -> Error {
         Ok(error) => return *error,
         Err(cause) => cause,
     };
-    let place = PLACE.with_borrow_mut(std::mem::take);
+    let place = PLACE.try_with(RefCell::take).unwrap_or_default();
     let said = match (cause.downcast_ref::<&str>(), cause.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_string(),
         (_, Some(text)) => text.clone(),

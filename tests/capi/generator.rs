@@ -38,6 +38,17 @@ fn open() -> Model {
     model
 }
 
+/// One generator for many calls.
+pub fn shared() -> *mut fqgan_generator {
+    struct Shared(Model);
+    // SAFETY: calls from any thread are safe.
+    unsafe impl Send for Shared {}
+    // SAFETY: as above.
+    unsafe impl Sync for Shared {}
+    static MODEL: std::sync::OnceLock<Shared> = std::sync::OnceLock::new();
+    MODEL.get_or_init(|| Shared(open())).0.0
+}
+
 fn sampling() -> fqgan_sampling {
     let mut sampling = std::mem::MaybeUninit::uninit();
     // SAFETY: room for one, which the call fills.

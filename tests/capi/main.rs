@@ -1,6 +1,7 @@
 //! The C interface, as Rust and C programs see it.
 
 mod abi;
+mod any;
 mod codes;
 mod generator;
 mod header;
