@@ -58,6 +58,9 @@ cc -std=c99 "${strict[@]}" ffi-examples/c/photo.c $flags -o "$work/photo-shared"
 check "pkg-config, shared, c/photo" "$work/photo-shared"
 c++ -std=c++17 "${strict[@]}" ffi-examples/cpp/minimal.cpp $flags -o "$work/minimal-shared"
 check "pkg-config, shared, cpp/minimal" "$work/minimal-shared"
+cc -std=c99 "${strict[@]}" -g -fsanitize=address,undefined -fno-sanitize-recover=all ffi-examples/c/photo.c $flags \
+  -o "$work/photo-sanitized"
+check "pkg-config, sanitizers, c/photo" "$work/photo-sanitized"
 
 # For a static link the archive stands in the place of -lfqgan.
 flags=$(pkg-config --static --cflags --libs fqgan | sed "s|-lfqgan|$prefix/lib/libfqgan.a|")
