@@ -97,6 +97,16 @@ macro_rules! level {
                 }
             }
             #[inline(always)]
+            unsafe fn scale(x: __m512, n: __m512) -> __m512 { unsafe { _mm512_scalef_ps(x, n) } }
+            /// An estimate of 14 bits and a step of Newton's.
+            #[inline(always)]
+            unsafe fn reciprocal(a: __m512) -> __m512 {
+                unsafe {
+                    let r = _mm512_rcp14_ps(a);
+                    _mm512_fmadd_ps(r, _mm512_fnmadd_ps(a, r, _mm512_set1_ps(1.0)), r)
+                }
+            }
+            #[inline(always)]
             unsafe fn abs(a: __m512) -> __m512 { unsafe { _mm512_abs_ps(a) } }
             #[inline(always)]
             unsafe fn select_gt(a: __m512, b: __m512, yes: __m512, no: __m512) -> __m512 {

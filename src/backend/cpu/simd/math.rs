@@ -20,7 +20,7 @@ pub unsafe fn exp<S: Simd>(x: S::V) -> S::V {
         for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
             p = S::fma(p, r, S::splat(c));
         }
-        S::mul(p, S::pow2(n))
+        S::scale(p, n)
     }
 }
 
@@ -53,7 +53,7 @@ pub unsafe fn exp2_nonpositive<S: Simd>(x: S::V) -> S::V {
 #[inline(always)]
 pub unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
     // SAFETY: the caller's.
-    unsafe { S::div(S::splat(1.0), S::add(S::splat(1.0), exp::<S>(S::sub(S::splat(0.0), x)))) }
+    unsafe { S::reciprocal(S::add(S::splat(1.0), exp::<S>(S::sub(S::splat(0.0), x)))) }
 }
 
 /// SiLU, x * sigmoid(x).
@@ -63,7 +63,7 @@ pub unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
 #[inline(always)]
 pub unsafe fn silu<S: Simd>(x: S::V) -> S::V {
     // SAFETY: the caller's.
-    unsafe { S::div(x, S::add(S::splat(1.0), exp::<S>(S::sub(S::splat(0.0), x)))) }
+    unsafe { S::mul(x, sigmoid::<S>(x)) }
 }
 
 /// GELU with the error function itself, x * Phi(x), within 1e-7 of max(1, |x|).

@@ -75,6 +75,18 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn round(a: Self::V) -> Self::V;
     /// 2^n for integral n in -126..=127.
     unsafe fn pow2(n: Self::V) -> Self::V;
+    /// x * 2^n for integral n, where x is in [0.5, 2] and n in -126..=127.
+    #[inline(always)]
+    unsafe fn scale(x: Self::V, n: Self::V) -> Self::V {
+        // SAFETY: the caller's.
+        unsafe { Self::mul(x, Self::pow2(n)) }
+    }
+    /// 1 / a within 2 units in the last place, for a of a magnitude in 1e-37..1e37.
+    #[inline(always)]
+    unsafe fn reciprocal(a: Self::V) -> Self::V {
+        // SAFETY: the caller's.
+        unsafe { Self::div(Self::splat(1.0), a) }
+    }
     /// The magnitude.
     unsafe fn abs(a: Self::V) -> Self::V;
     /// Lanes of `yes` where a > b, else of `no`.
@@ -98,6 +110,18 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: a prefetch of any address is harmless.
         unsafe {
             std::arch::x86_64::_mm_prefetch(p.cast(), std::arch::x86_64::_MM_HINT_T0);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = p;
+    }
+
+    /// Brings the cache line to the second cache.
+    #[inline(always)]
+    unsafe fn prefetch_second(p: *const u8) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch(p.cast(), std::arch::x86_64::_MM_HINT_T1);
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = p;

@@ -143,6 +143,10 @@ unsafe fn sums<S: Simd, const M: usize, const N: usize>(
                             acc[m][n] = S::fma(v, w[n], acc[m][n]);
                         }
                     }
+                    // The next tap's or product's weights, while this tile computes.
+                    for line in (0..PANEL).step_by(16) {
+                        S::prefetch_second(b.wrapping_add(taps.c * PANEL + line).cast());
+                    }
                     b = b.add(PANEL);
                 }
             }

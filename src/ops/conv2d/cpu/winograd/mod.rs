@@ -22,9 +22,10 @@ use crate::error::Result;
 use crate::exec::Cx;
 use std::marker::PhantomData;
 use std::ops::Range;
+use transform::Output;
 
 /// Channels that are staged and transformed at once: their patch of pixels stays in the first cache.
-const CHUNK: usize = 16;
+const CHUNK: usize = 128;
 /// Tiles of a group in the shared schedule.
 const GROUP: usize = 64;
 /// Bytes of filters up to which every unit may read them again from the last cache.
@@ -35,6 +36,12 @@ const FAR: usize = 12 << 20;
 /// Products of one tile.
 pub const fn products<W: Scheme>() -> usize {
     W::POINTS * W::POINTS
+}
+
+/// At least so many floats, an odd number of cache lines: what lies at such a distance does not compete for the
+/// same places of a cache.
+const fn odd(floats: usize) -> usize {
+    (floats.div_ceil(16) / 2 * 2 + 1) * 16
 }
 
 /// A rectangle of tiles of one image: `rows` x `cols` of them from tile (y, x) on.
@@ -86,8 +93,7 @@ impl Plan {
             down,
             across,
             units,
-            // An odd number of cache lines, so that tiles do not compete for the same places.
-            step: (g.c.div_ceil(CHUNK) / 2 * 2 + 1) * CHUNK,
+            step: odd(g.c),
             patch: side(unit[0]) * side(unit[1]) * CHUNK,
             panels: g.k.div_ceil(PANEL),
             shared: filters > NEAR || units < 2 * job.cpu.pool.threads(),
@@ -120,8 +126,8 @@ pub fn forward<W: Scheme>(job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
 
 /// Every unit from its pixels to its outputs on one thread.
 fn private<W: Scheme>(job: &Job<'_>, cx: Cx<'_>, plan: &Plan) -> Result<()> {
-    let inputs = W::INPUTS * W::INPUTS * plan.most() * plan.step;
-    let sums = products::<W>() * plan.most() * PANEL;
+    let inputs = W::INPUTS * W::INPUTS * odd(plan.most() * plan.step);
+    let sums = products::<W>() * odd(plan.most() * PANEL);
     let each = plan.patch + inputs + sums;
     let mut memory = scratch(cx, job.cpu, each)?;
     let lanes = Parts::new(memory.data_mut::<f32>()?);
@@ -164,10 +170,10 @@ fn shared<W: Scheme>(job: &Job<'_>, cx: Cx<'_>, plan: &Plan) -> Result<()> {
     let together = (GROUP / plan.most()).clamp(1, plan.units);
     let tiles = together * plan.most();
     let mut v = cx.workspace.tensor(crate::tensor::Desc::plain(
-        [W::INPUTS * W::INPUTS, tiles, plan.step],
+        [W::INPUTS * W::INPUTS, odd(tiles * plan.step)],
         crate::tensor::DType::F32,
     ))?;
-    let each = plan.patch.max(products::<W>() * tiles * PANEL);
+    let each = plan.patch.max(products::<W>() * odd(tiles * PANEL));
     let mut memory = scratch(cx, job.cpu, each)?;
     let lanes = Parts::new(memory.data_mut::<f32>()?);
     let v = Parts::new(v.data_mut::<f32>()?);
@@ -227,7 +233,7 @@ impl<W: Scheme> Kernel for In<'_, W> {
         if self.unit.rows == 0 {
             return;
         }
-        let sizes = [self.tiles * self.plan.step, self.plan.step];
+        let sizes = [odd(self.tiles * self.plan.step), self.plan.step];
         for first in self.channels.clone().step_by(CHUNK) {
             let chunk = [first, CHUNK.min(self.channels.end - first)];
             // SAFETY: `Plan` sized the patch and the planes for the largest unit.
@@ -261,21 +267,26 @@ impl<W: Scheme> Kernel for Out<'_, W> {
         let rows = (self.units.len() - 1) * plan.most() + last.rows * last.cols;
         let taps = Taps::one(g.c);
         for index in self.panels {
+            let first = index * PANEL;
+            let output = Output { job, first, width: PANEL.min(g.k - first), stream: plan.stream };
             for product in 0..products::<W>() {
                 let (i, j) = (W::SOURCE[product / W::POINTS], W::SOURCE[product % W::POINTS]);
-                let v = self.v[(i * W::INPUTS + j) * self.tiles * step..].as_ptr();
+                let v = self.v[(i * W::INPUTS + j) * odd(self.tiles * step)..].as_ptr();
                 let weight = &job.weight[(index * products::<W>() + product) * g.c * PANEL..][..g.c * PANEL];
-                let mut keep = Keep { to: self.m[product * self.tiles * PANEL..].as_mut_ptr(), width: PANEL };
+                let mut keep =
+                    Keep { to: self.m[product * odd(self.tiles * PANEL)..].as_mut_ptr(), width: PANEL };
+                for t in split(rows, products::<W>(), 1, product) {
+                    let unit = plan.unit(self.units.start + t / plan.most());
+                    output.prefetch::<S, W>(&unit, t % plan.most());
+                }
                 // SAFETY: the planes hold `tiles` rows of `step` and of PANEL floats.
                 unsafe { panel::<S>(rows, &taps, |t| v.wrapping_add(t * step), weight.as_ptr(), &mut keep) };
             }
-            let first = index * PANEL;
-            let output = transform::Output { job, first, width: PANEL.min(g.k - first), stream: plan.stream };
             for (at, unit) in self.units.clone().enumerate() {
                 let unit = plan.unit(unit);
                 let m = self.m[at * plan.most() * PANEL..].as_ptr();
                 // SAFETY: as above; a unit's outputs in a panel are one job's.
-                unsafe { output.transform::<S, W>(&unit, m, self.tiles * PANEL) };
+                unsafe { output.transform::<S, W>(&unit, m, odd(self.tiles * PANEL)) };
             }
         }
         if plan.stream {

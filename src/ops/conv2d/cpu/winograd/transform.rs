@@ -42,24 +42,42 @@ pub unsafe fn input<S: Simd, W: Scheme>(
             for lane in (0..count).step_by(S::LANES) {
                 let from = patch.add(at + lane);
                 let to = v.add(t * step + first + lane);
-                let zero = S::splat(0.0);
-                let mut columns = [[zero; MOST]; MOST];
-                for x in 0..W::PIXELS {
-                    let mut d = [zero; MOST];
-                    for (y, d) in d.iter_mut().enumerate().take(W::PIXELS) {
-                        *d = S::load(from.add((y * area.cols + x) * CHUNK));
-                    }
-                    let d = W::input::<S>(d);
-                    for i in 0..W::INPUTS {
-                        columns[i][x] = d[i];
-                    }
-                }
-                for (i, &row) in columns.iter().enumerate().take(W::INPUTS) {
-                    let row = W::input::<S>(row);
-                    for (j, &value) in row.iter().enumerate().take(W::INPUTS) {
-                        S::store(to.add((i * W::INPUTS + j) * plane), value);
-                    }
-                }
+                // In halves, which the registers hold; what a half does not need of a column is not computed.
+                rows::<S, W, 0>(from, area.cols * CHUNK, to, plane);
+                rows::<S, W, HALF>(from, area.cols * CHUNK, to, plane);
+            }
+        }
+    }
+}
+
+const HALF: usize = MOST / 2;
+
+/// The inputs (i, j) of one tile and vector of channels for i in FIRST..FIRST + HALF.
+#[inline(always)]
+unsafe fn rows<S: Simd, W: Scheme, const FIRST: usize>(
+    from: *const f32,
+    line: usize,
+    to: *mut f32,
+    plane: usize,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let zero = S::splat(0.0);
+        let mut columns = [[zero; MOST]; HALF];
+        for x in 0..W::PIXELS {
+            let mut d = [zero; MOST];
+            for (y, d) in d.iter_mut().enumerate().take(W::PIXELS) {
+                *d = S::load(from.add(y * line + x * CHUNK));
+            }
+            let d = W::input::<S>(d);
+            for i in 0..HALF {
+                columns[i][x] = d[FIRST + i];
+            }
+        }
+        for (i, &row) in columns.iter().enumerate().take(W::INPUTS.saturating_sub(FIRST)) {
+            let row = W::input::<S>(row);
+            for (j, &value) in row.iter().enumerate().take(W::INPUTS) {
+                S::store(to.add(((FIRST + i) * W::INPUTS + j) * plane), value);
             }
         }
     }
@@ -76,6 +94,25 @@ pub struct Output<'a> {
 }
 
 impl Output<'_> {
+    /// Brings the residual of a unit's t-th tile near, while the products are computed: to the output transform,
+    /// a wait for each pixel would cost more than its arithmetic.
+    #[inline(always)]
+    pub fn prefetch<S: Simd, W: Scheme>(&self, unit: &Unit, t: usize) {
+        let Some(residual) = self.job.residual else { return };
+        let g = &self.job.g;
+        if unit.cols == 0 {
+            return;
+        }
+        let (y, x) = ((unit.y + t / unit.cols) * W::OUT, (unit.x + t % unit.cols) * W::OUT);
+        for (y, x) in (0..W::OUT * W::OUT).map(|i| (y + i / W::OUT, x + i % W::OUT)) {
+            let at = ((unit.image * g.oh + y) * g.ow + x) * g.k + self.first;
+            for line in (0..PANEL).step_by(16) {
+                // SAFETY: a prefetch reads nothing, wherever it points.
+                unsafe { S::prefetch_second(residual.as_ptr().wrapping_add(at + line).cast()) };
+            }
+        }
+    }
+
     /// Transforms the products of a unit's tiles, product (i, j) of the t-th at
     /// `m + (i * POINTS + j) * plane + t * PANEL`, and adds bias and residual.
     ///
