@@ -4,7 +4,7 @@
 
 use super::stage::Patch;
 use super::tile::{PANEL, Sink, Taps, panel};
-use super::{Geometry, Job, scratch};
+use super::{Geometry, Job, scratch, streams};
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Parts, split};
 use crate::error::Result;
@@ -13,6 +13,30 @@ use std::ops::Range;
 
 /// Below this many channels the taps of a pixel are copied side by side.
 const FEW: usize = 16;
+
+/// The most outputs of a block.
+const MOST: usize = 512;
+
+/// Division by the outputs in a row of a block, without a division.
+#[derive(Clone, Copy)]
+struct Rows {
+    cols: usize,
+    inverse: usize,
+}
+
+impl Rows {
+    fn new(cols: usize) -> Rows {
+        // Exact for numbers below 2^16: the rounding up of the inverse adds less than 2^16 / 2^32 to the quotient.
+        Rows { cols, inverse: ((1u64 << 32).div_ceil(cols as u64)) as usize }
+    }
+
+    /// Row and column of the output.
+    #[inline(always)]
+    fn of(self, index: usize) -> (usize, usize) {
+        let row = (index as u64 * self.inverse as u64 >> 32) as usize;
+        (row, index - row * self.cols)
+    }
+}
 
 /// How a convolution is cut. The cut changes no sum, so it may depend on the threads.
 struct Plan {
@@ -36,7 +60,8 @@ impl Plan {
         let panels = g.k.div_ceil(PANEL);
         let wanted = 3 * threads;
         // A patch of about 256 KiB stays in the second cache.
-        let mut pixels = (65536 / g.c).clamp(64, 512);
+        let step = g.stride.min(g.r).min(g.s);
+        let mut pixels = (65536 / g.c / (step * step)).clamp(64, MOST);
         loop {
             let rows = (pixels / g.ow.min(32)).clamp(1, g.oh);
             let cols = (pixels / rows).clamp(1, g.ow);
@@ -149,16 +174,25 @@ impl Kernel for Block<'_> {
                 (down, right) = (cols * taps.c, taps.c);
             }
         }
+        let in_row = Rows::new(cols);
+        let stream = streams(g);
         let panel_floats = g.r * g.s * g.c * PANEL;
         for index in self.panels {
             let first = index * PANEL;
             let width = PANEL.min(g.k - first);
             let pixel = (self.image * g.oh + self.at[0]) * g.ow + self.at[1];
-            let mut store = Store { job, first, width, cols, pixel, ow: g.ow };
+            let mut store = Store { job, first, width, in_row, pixel, ow: g.ow, stream };
             let weight = &job.weight[index * panel_floats..][..panel_floats];
-            let at = |row: usize| base.wrapping_add(row / cols * down + row % cols * right);
+            let at = |index: usize| {
+                let (row, col) = in_row.of(index);
+                base.wrapping_add(row * down + col * right)
+            };
             // SAFETY: every output's taps lie inside the patch, or inside x.
             unsafe { panel::<S>(rows * cols, &taps, at, weight.as_ptr(), &mut store) };
+        }
+        if stream {
+            // SAFETY: this runs under the level's dispatch.
+            unsafe { S::fence() };
         }
     }
 }
@@ -169,10 +203,11 @@ struct Store<'a> {
     /// The panel's first output channel, and how many it has.
     first: usize,
     width: usize,
-    /// Outputs in a row of the block; the block's first output, counted over all images; outputs in a row.
-    cols: usize,
+    /// Of the block; the block's first output, counted over all images; outputs in a row.
+    in_row: Rows,
     pixel: usize,
     ow: usize,
+    stream: bool,
 }
 
 impl<S: Simd> Sink<S> for Store<'_> {
@@ -184,7 +219,8 @@ impl<S: Simd> Sink<S> for Store<'_> {
         let k = self.job.g.k;
         let channel = self.first + column;
         let count = (v.len() * S::LANES).min(self.width - column);
-        let at = (self.pixel + row / self.cols * self.ow + row % self.cols) * k + channel;
+        let (y, x) = self.in_row.of(row);
+        let at = (self.pixel + y * self.ow + x) * k + channel;
         // SAFETY: each output belongs to one block, and a block's panels are its own.
         let out = unsafe { self.job.out.slice(at..at + count) };
         let bias = &self.job.bias[channel..channel + count];
@@ -201,7 +237,8 @@ impl<S: Simd> Sink<S> for Store<'_> {
                 if let Some(r) = residual {
                     v = S::add(v, S::load_up_to(r.as_ptr().add(first), n));
                 }
-                S::store_up_to(out.as_mut_ptr().add(first), v, n);
+                let out = out.as_mut_ptr().add(first);
+                if self.stream { S::stream(out, v) } else { S::store_up_to(out, v, n) }
             }
         }
     }

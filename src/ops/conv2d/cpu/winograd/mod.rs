@@ -15,7 +15,7 @@ pub use filter::Transform;
 pub use scheme::{F4, F4Up, Scheme};
 
 use super::tile::{Keep, PANEL, Taps, panel};
-use super::{Job, scratch};
+use super::{Job, scratch, streams};
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Parts, split};
 use crate::error::Result;
@@ -30,8 +30,6 @@ const CHUNK: usize = 128;
 const GROUP: usize = 64;
 /// Bytes of filters up to which every unit may read them again from the last cache.
 const NEAR: usize = 16 << 20;
-/// Bytes of outputs from which on they leave the caches before they are read again.
-const FAR: usize = 12 << 20;
 
 /// Products of one tile.
 pub const fn products<W: Scheme>() -> usize {
@@ -86,7 +84,6 @@ impl Plan {
         let side = |n: usize| (n - 1) * W::STEP + W::PIXELS;
         let units = g.n * down * across;
         let filters = size_of_val(job.weight);
-        let outputs = g.n * g.oh * g.ow * g.k * size_of::<f32>();
         Plan {
             tiles,
             unit,
@@ -97,7 +94,7 @@ impl Plan {
             patch: side(unit[0]) * side(unit[1]) * CHUNK,
             panels: g.k.div_ceil(PANEL),
             shared: filters > NEAR || units < 2 * job.cpu.pool.threads(),
-            stream: outputs >= FAR && g.k.is_multiple_of(16),
+            stream: streams(g),
         }
     }
 
