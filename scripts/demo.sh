@@ -4,4 +4,5 @@ set -euo pipefail
 . "$(dirname "$0")/need.sh"
 need_cargo
 manifest=$(cd "$(dirname "$0")/.." && pwd)/Cargo.toml
+echo "Building fqgan: a minute or two the first time." >&2
 exec cargo run --quiet --release --manifest-path "$manifest" --bin fqgan -- demo "$@"
