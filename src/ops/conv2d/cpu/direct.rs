@@ -33,7 +33,7 @@ impl Rows {
     /// Row and column of the output.
     #[inline(always)]
     fn of(self, index: usize) -> (usize, usize) {
-        let row = (index as u64 * self.inverse as u64 >> 32) as usize;
+        let row = ((index as u64 * self.inverse as u64) >> 32) as usize;
         (row, index - row * self.cols)
     }
 }
