@@ -100,9 +100,22 @@ pub(super) unsafe fn with_views_mut<R>(
     collect(images, |image| unsafe { image.view_mut() }, body)
 }
 
-/// Names the first value that is NaN or infinite, before any image of the call is encoded.
-pub(super) fn check_finite(view: &View<'_>, index: usize) -> Result<()> {
-    view.check_finite().context(|| format!("images[{index}]"))
+/// Checks that all have the size of the first, and only then that all values are finite: nothing is read of an
+/// image whose size is wrong, and nothing is encoded before a bad value in a later one.
+pub(super) fn check(views: &[View<'_>]) -> Result<()> {
+    let size = |view: &View<'_>| (view.width(), view.height());
+    let (width, height) = size(&views[0]);
+    if let Some(i) = views.iter().position(|view| size(view) != (width, height)) {
+        let (other_width, other_height) = size(&views[i]);
+        return Err(Error::invalid(format!(
+            "images[{i}] is {other_width} x {other_height} pixels, the first is {width} x {height}: expected one \
+             size a call"
+        )));
+    }
+    for (i, view) in views.iter().enumerate() {
+        view.check_finite().context(|| format!("images[{i}]"))?;
+    }
+    Ok(())
 }
 
 /// Few views stand on the stack, so that a usual call allocates nothing.

@@ -125,7 +125,7 @@ pub unsafe extern "C" fn fqgan_encode(
             let images = image::images(images, count)?;
             let out = pointers::output(codes, this.elements(images, 1)?, capacity, "codes")?;
             image::with_views(images, |views| {
-                views.iter().enumerate().try_for_each(|(i, view)| image::check_finite(view, i))?;
+                image::check(views)?;
                 this.codes.fill(out, |codes| this.tokenizer.encode_into(views, codes))
             })
         })
@@ -190,7 +190,7 @@ pub unsafe extern "C" fn fqgan_latents(
             let need = this.elements(images, this.tokenizer.config().code_dim)?;
             let out = pointers::output(latents, need, capacity, "latents")?;
             image::with_views(images, |views| {
-                views.iter().enumerate().try_for_each(|(i, view)| image::check_finite(view, i))?;
+                image::check(views)?;
                 this.latents.fill(out, |latents| this.tokenizer.latents_into(views, latents))
             })
         })

@@ -277,7 +277,10 @@ fn wrong_calls_write_nothing() {
         (vec![fqgan_image { row_stride: 95, ..good }], "images[0]"),
         (vec![fqgan_image { row_stride: usize::MAX, ..good }], "images[0]"),
         (vec![fqgan_image { width: 0xFFFF_FFFC, height: 0xFFFF_FFFC, ..good }], ""),
-        (vec![good, good, fqgan_image { width: 16, ..good }], "2 is 16 x 32"),
+        (
+            vec![good, good, fqgan_image { width: 16, ..good }],
+            "images[2] is 16 x 32 pixels, the first is 32 x 32",
+        ),
         (vec![], "count is 0"),
     ] {
         let (status, text) = encode(&model, &images, &mut codes);
