@@ -1,5 +1,5 @@
 use super::config::Config;
-use super::matrix::{AsIs, Matrix};
+use super::matrix::{Form, Matrix};
 use super::rotary::Table;
 use crate::error::Result;
 use crate::exec::{Exec, Param};
@@ -160,7 +160,7 @@ fn lookup<E: Exec>(e: &E, index: &E::Value, tables: &[Param]) -> Result<E::Value
     let mut values = [const { None }; MAX_TABLES];
     for (value, table) in values.iter_mut().zip(tables) {
         // As the file has it: a few rows are read, so a widened copy would be a waste.
-        *value = Some(e.prepared(table, &AsIs)?);
+        *value = Some(e.prepared(table, &Form::AS_IS)?);
     }
     let mut inputs = [index; MAX_TABLES + 1];
     for (input, value) in inputs[1..].iter_mut().zip(values.iter().flatten()) {

@@ -31,7 +31,8 @@ use std::ops::ControlFlow;
 /// How a generator is opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Type of the weights that are multiplied. [`Precision::F32`]: as the file has them, exact.
+    /// Type of the weights that are multiplied. [`Precision::F32`]: as the file has them, exact;
+    /// [`Precision::Bf16`]: rounded to bf16, and so the KV cache.
     pub precision: Precision,
     /// Bytes of working memory; past it calls fail with `OutOfMemory`.
     pub memory_limit: Option<usize>,
@@ -56,8 +57,14 @@ impl Generator {
     /// A generator of the weights in `source`; its configuration is read off their names and shapes.
     ///
     /// # Errors
-    /// `Format` when a weight is missing or has a wrong shape; `OutOfMemory`.
+    /// `Format` when a weight is missing or has a wrong shape; `Unsupported` for [`Precision::Int8`];
+    /// `OutOfMemory`.
     pub fn open(device: &Device, source: &Source, options: &Options) -> Result<Generator> {
+        if options.precision == Precision::Int8 {
+            return Err(Error::unsupported(
+                "a generator in int8: expected f32 or bf16, there is no other yet",
+            ));
+        }
         let config = Config::infer(source)?;
         let params = Params::new(source, Numerics { precision: options.precision, compact: false });
         Ok(Generator {

@@ -4,5 +4,6 @@
 mod counting;
 mod models;
 mod oracle;
+mod precision;
 mod promises;
 mod refusals;
