@@ -125,10 +125,32 @@ impl<'a> Generation<'a> {
             self.copy_rows(at - 1, codes.data_mut::<u32>()?, width);
             input = self.model.backbone.embed_codes(&e, &codes)?;
         }
-        let mut last = std::mem::replace(&mut self.last, self.classes.clone());
-        self.copy_rows(given - 1, last.data_mut::<u32>()?, 1);
-        self.last = last;
-        self.next = given;
+        self.continue_at(given)
+    }
+
+    /// Goes back to an earlier position and draws what follows with another seed: other ends of one beginning,
+    /// which is not computed again.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the position is not there yet.
+    pub fn rewind(&mut self, position: usize, seed: u64) -> Result<()> {
+        if position > self.next {
+            return Err(Error::invalid(format!("back to position {position} of {}", self.next)));
+        }
+        self.sampling.seed = seed;
+        for codes in self.codes.chunks_exact_mut(self.model.config().positions()) {
+            codes[position..].fill(0);
+        }
+        self.continue_at(position)
+    }
+
+    fn continue_at(&mut self, position: usize) -> Result<()> {
+        if position > 0 {
+            let mut last = std::mem::replace(&mut self.last, self.classes.clone());
+            self.copy_rows(position - 1, last.data_mut::<u32>()?, 1);
+            self.last = last;
+        }
+        self.next = position;
         Ok(())
     }
 

@@ -174,6 +174,27 @@ fn fewer_steps_and_given_beginnings() {
 }
 
 #[test]
+fn other_ends_of_one_beginning() {
+    let generator = open(2);
+    let sampling = Sampling { seed: 4, ..Sampling::default() };
+    let all = made(&generator, &CLASSES[..3], &sampling);
+    let mut generation = generator.start(&CLASSES[..3], &sampling, &[]).unwrap();
+    generation.by_ref().take(7).for_each(|p| drop(p.unwrap()));
+    assert!(generation.rewind(8, 1).unwrap_err().message().contains("back to position 8 of 7"));
+    for (position, seed) in [(5, 6), (3, 7), (0, 8), (7, 9), (0, 4)] {
+        generation.rewind(position.min(generation.done()), seed).unwrap();
+        let position = generation.done();
+        let mut codes = generation.codes().to_vec();
+        assert_eq!(generation.by_ref().count(), 12 - position);
+        let with = Sampling { seed, given: position, ..sampling };
+        let go_on = &mut |_, _| ControlFlow::Continue(());
+        generator.generate_into(&CLASSES[..3], &with, &mut codes, go_on).unwrap();
+        assert_eq!(generation.codes(), codes);
+    }
+    assert_eq!(generation.codes(), all);
+}
+
+#[test]
 fn cancel_at_every_step() {
     let generator = open(2);
     let sampling = Sampling { seed: 8, ..Sampling::default() };

@@ -10,12 +10,10 @@ use crate::backend::cpu::{Cpu, Parts};
 use crate::error::Result;
 use crate::exec::Cx;
 use crate::tensor::{DType, Tensor};
-use block::{Block, COLUMNS, Products};
+use block::{Block, COLUMNS, Products, ROWS};
 use float::Float;
 use half::{bf16, f16};
 
-/// Rows of x a block: a multiple of every level's row tile.
-const ROWS: usize = 48;
 /// Blocks of rows that pass the same weights before the next: x of these stays in the third cache, and weights
 /// larger than it are read from memory once for all of them.
 const PASS: usize = 10;
@@ -105,6 +103,7 @@ fn blocks<P: Products>(
             first: row * n + column,
             rows,
             columns,
+            few: row_blocks == 1,
         });
     });
 }

@@ -5,13 +5,27 @@ use std::ops::Range;
 
 /// Outputs a block.
 pub const COLUMNS: usize = 64;
+/// Rows of x a block: a multiple of every level's row tile.
+pub const ROWS: usize = 48;
+/// Outputs that all rows of a block pass before the next: their weights stay in the second cache meanwhile.
+pub const GROUP: usize = 16;
 /// Outputs of a register tile.
 pub const TILE: usize = 4;
 /// The most rows of a register tile.
 const TALL: usize = 6;
 
-/// The products of a row tile with all outputs of a block.
-pub type Sums = [[f32; COLUMNS]; TALL];
+/// What a call of [`Products::rows_of`] is about.
+pub struct Tile {
+    /// The first row.
+    pub row: usize,
+    /// Up to [`GROUP`] outputs.
+    pub columns: Range<usize>,
+    /// How many tiles of rows pass these weights, and which of them this is.
+    pub passes: usize,
+    pub pass: usize,
+    /// The first of the outputs that come next, if their weights should be brought near.
+    pub ahead: Option<usize>,
+}
 
 /// Rows of a register tile: as many as the level has registers for TILE sums each.
 const fn tall<S: Simd>() -> usize {
@@ -27,11 +41,12 @@ pub trait Products: Sync {
     /// Those of some rows of x and some outputs.
     fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Self;
 
-    /// The products of R rows, from `row` on, with `columns` outputs.
+    /// The products of R rows: `sums[r][c]` is that of the tile's row r and output c of the block. `sums` has at
+    /// least R rows, and what it holds at the columns that fill up the last four is of no use.
     ///
     /// # Safety
     /// That of [`Simd`]; the rows and columns must be there.
-    unsafe fn rows_of<S: Simd, const R: usize>(&self, row: usize, columns: usize, sums: &mut Sums);
+    unsafe fn rows_of<S: Simd, const R: usize>(&self, tile: &Tile, sums: &mut [[f32; COLUMNS]]);
 }
 
 /// A block of the product, with what follows it.
@@ -51,46 +66,27 @@ pub struct Block<'a, P> {
     pub first: usize,
     pub rows: usize,
     pub columns: usize,
+    /// There are so few rows in all that reading the weights is what takes time.
+    pub few: bool,
 }
 
 impl<P: Products> Kernel for Block<'_, P> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let mut row = 0;
-        while row < self.rows {
-            let rows = tall::<S>().min(self.rows - row);
-            let mut sums = [[0.0; COLUMNS]; TALL];
-            // SAFETY: each level is in a kernel it dispatched; `row + rows` and `columns` are the block's.
-            unsafe { tile::<S, P>(&self.products, row, rows, self.columns, &mut sums) };
-            if let Some(gated) = &self.gated {
-                let mut factors = [[0.0; COLUMNS]; TALL];
-                // SAFETY: as above.
-                unsafe { tile::<S, P>(gated, row, rows, self.columns, &mut factors) };
-                for (sums, factors) in sums.iter_mut().zip(&factors).take(rows) {
-                    gate::<S>(sums, factors);
-                }
+        let mut sums = [[0.0; COLUMNS]; ROWS];
+        // SAFETY: each level is in a kernel it dispatched.
+        unsafe { self.all::<S>(&self.products, &mut sums) };
+        if let Some(gated) = &self.gated {
+            let mut factors = [[0.0; COLUMNS]; ROWS];
+            // SAFETY: as above.
+            unsafe { self.all::<S>(gated, &mut factors) };
+            for (sums, factors) in sums.iter_mut().zip(&factors).take(self.rows) {
+                gate::<S>(sums, factors);
             }
-            for (r, sums) in sums.iter().enumerate().take(rows) {
-                self.finish::<S>(row + r, sums);
-            }
-            row += rows;
         }
-    }
-}
-
-#[inline(always)]
-unsafe fn tile<S: Simd, P: Products>(products: &P, row: usize, rows: usize, columns: usize, sums: &mut Sums) {
-    // SAFETY: the caller's. A level's tile has no more rows than `tall`, so the rest is not compiled for it.
-    unsafe {
-        match rows {
-            1 => products.rows_of::<S, 1>(row, columns, sums),
-            2 if tall::<S>() > 1 => products.rows_of::<S, 2>(row, columns, sums),
-            3 if tall::<S>() > 1 => products.rows_of::<S, 3>(row, columns, sums),
-            4 if tall::<S>() > 3 => products.rows_of::<S, 4>(row, columns, sums),
-            5 if tall::<S>() > 3 => products.rows_of::<S, 5>(row, columns, sums),
-            _ if tall::<S>() > 3 => products.rows_of::<S, 6>(row, columns, sums),
-            _ => unreachable!(),
+        for (row, sums) in sums.iter().enumerate().take(self.rows) {
+            self.finish::<S>(row, sums);
         }
     }
 }
@@ -108,6 +104,33 @@ fn gate<S: Simd>(sums: &mut [f32; COLUMNS], factors: &[f32; COLUMNS]) {
 }
 
 impl<P: Products> Block<'_, P> {
+    /// The products of all rows with all columns.
+    #[inline(always)]
+    unsafe fn all<S: Simd>(&self, products: &P, sums: &mut [[f32; COLUMNS]; ROWS]) {
+        let passes = self.rows.div_ceil(tall::<S>());
+        for first in (0..self.columns).step_by(GROUP) {
+            let end = self.columns.min(first + GROUP);
+            for (pass, row) in (0..self.rows).step_by(tall::<S>()).enumerate() {
+                let ahead = (self.few && end < self.columns).then_some(end);
+                let tile = &Tile { row, columns: first..end, passes, pass, ahead };
+                let sums = &mut sums[row..];
+                // SAFETY: the caller's. A level's tile has no more rows than `tall`, so the rest is not compiled
+                // for it.
+                unsafe {
+                    match tall::<S>().min(self.rows - row) {
+                        1 => products.rows_of::<S, 1>(tile, sums),
+                        2 if tall::<S>() > 1 => products.rows_of::<S, 2>(tile, sums),
+                        3 if tall::<S>() > 1 => products.rows_of::<S, 3>(tile, sums),
+                        4 if tall::<S>() > 3 => products.rows_of::<S, 4>(tile, sums),
+                        5 if tall::<S>() > 3 => products.rows_of::<S, 5>(tile, sums),
+                        _ if tall::<S>() > 3 => products.rows_of::<S, 6>(tile, sums),
+                        _ => unreachable!(),
+                    }
+                }
+            }
+        }
+    }
+
     /// Bias, activation and residual over a row's sums, and the store.
     #[inline(always)]
     fn finish<S: Simd>(&self, row: usize, sums: &[f32; COLUMNS]) {

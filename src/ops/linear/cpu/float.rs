@@ -1,13 +1,17 @@
 // Tiles are arrays of vectors: loops by index unroll, and read as the sums they are.
 #![allow(clippy::needless_range_loop)]
 
-use super::block::{COLUMNS, Products, Sums, TILE};
+use super::block::{COLUMNS, GROUP, Products, TILE, Tile};
 use crate::backend::cpu::simd::{Simd, Widen};
-use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::ptr::null;
 
-/// Elements of k that a row tile passes at once: six rows of it fit in the first cache.
-const DEPTH: usize = 512;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Bytes of x that stay in the first cache while weights pass.
+const NEAR: usize = 24 << 10;
+/// Elements of weights that come later by about as much as memory is slow.
+const DISTANCE: usize = 4096;
 
 /// Products with weights of a floating type.
 #[derive(Clone, Copy)]
@@ -29,108 +33,164 @@ impl<W: Widen> Products for Float<'_, W> {
         }
     }
 
-    /// Lane l of a product's vector sums the elements k = l, l + LANES, ... in turn, then the lanes are summed
-    /// by `sum4`: the order is the same whatever R is and however k is cut.
     #[inline(always)]
-    unsafe fn rows_of<S: Simd, const R: usize>(&self, row: usize, columns: usize, sums: &mut Sums) {
-        let mut partial = [[[MaybeUninit::<S::V>::uninit(); TILE]; R]; COLUMNS / TILE];
-        let k = self.k;
-        let mut from = 0;
-        // Once even when k is 0.
-        loop {
-            let to = if k - from <= DEPTH + DEPTH / 2 { k } else { from + DEPTH };
-            // SAFETY: `row + R <= rows`; tiles lie inside the columns or are cut short; `partial` of a tile was
-            // written in the round before when `from > 0`.
-            unsafe {
-                let x = self.x.as_ptr().add(row * k);
-                let mut column = 0;
-                while column < columns {
-                    let tile = &mut partial[column / TILE];
-                    let mut acc = [[S::splat(0.0); TILE]; R];
-                    if from > 0 {
-                        for r in 0..R {
-                            for j in 0..TILE {
-                                acc[r][j] = tile[r][j].assume_init();
-                            }
-                        }
-                    }
-                    let w = self.weight.as_ptr().add(column * k);
-                    let wide = TILE.min(columns - column);
-                    if wide == TILE {
-                        accumulate::<S, W, R, TILE>(x, w, k, from, to, &mut acc);
-                    } else {
-                        for j in 0..wide {
-                            let mut one = [[S::splat(0.0); 1]; R];
-                            for r in 0..R {
-                                one[r][0] = acc[r][j];
-                            }
-                            accumulate::<S, W, R, 1>(x, w.add(j * k), k, from, to, &mut one);
-                            for r in 0..R {
-                                acc[r][j] = one[r][0];
-                            }
-                        }
-                    }
-                    if to == k {
-                        for r in 0..R {
-                            sums[r][column..column + TILE].copy_from_slice(&S::sum4(acc[r]));
-                        }
-                    } else {
-                        for r in 0..R {
-                            for j in 0..TILE {
-                                tile[r][j].write(acc[r][j]);
-                            }
-                        }
-                    }
-                    column += TILE;
-                }
+    unsafe fn rows_of<S: Simd, const R: usize>(&self, tile: &Tile, sums: &mut [[f32; COLUMNS]]) {
+        // SAFETY: the caller's.
+        unsafe {
+            // One row of weights after the other is one run of memory, which the processor foresees by itself where
+            // nothing else keeps it busy. Where there is more to do, it helps to ask for what comes; and where x does
+            // not fit beside it in the first cache, or the sums would wait for each other, four rows share x.
+            let (x, wait) = (R * self.k * size_of::<f32>(), R * size_of::<f32>() / size_of::<W>());
+            if tile.passes > 1 || x > NEAR || wait > 4 {
+                self.by::<S, R, TILE, true>(tile, sums);
+            } else if x > NEAR / 2 || wait > R {
+                self.by::<S, R, 1, true>(tile, sums);
+            } else {
+                self.by::<S, R, 1, false>(tile, sums);
             }
-            if to == k {
-                return;
-            }
-            from = to;
         }
     }
 }
 
-/// acc[r][j] += x[r] . w[j] over elements from..to of rows of k, lane by lane.
+impl<W: Widen> Float<'_, W> {
+    /// N rows of weights at a time.
+    ///
+    /// Lane l of a product's vector sums the elements k = l, l + LANES, ... in turn, then the lanes are summed by
+    /// `sum4`: the order is the same whatever R and N are.
+    #[inline(always)]
+    unsafe fn by<S: Simd, const R: usize, const N: usize, const AHEAD: bool>(
+        &self,
+        tile: &Tile,
+        sums: &mut [[f32; COLUMNS]],
+    ) {
+        let k = self.k;
+        let mut ahead = self.ahead::<S, N>(tile);
+        let mut column = tile.columns.start;
+        while column < tile.columns.end {
+            // SAFETY: the tile's rows and columns are there.
+            unsafe {
+                let x = self.x.as_ptr().add(tile.row * k);
+                let w = self.weight.as_ptr().add(column * k);
+                let wide = TILE.min(tile.columns.end - column);
+                let mut all = [[S::splat(0.0); TILE]; R];
+                let mut j = 0;
+                while j + N <= wide {
+                    let some = products::<S, W, R, N, AHEAD>(x, w.add(j * k), k, &mut ahead);
+                    for r in 0..R {
+                        for i in 0..N {
+                            all[r][j + i] = some[r][i];
+                        }
+                    }
+                    j += N;
+                }
+                while j < wide {
+                    let one = products::<S, W, R, 1, false>(x, w.add(j * k), k, &mut ahead);
+                    for r in 0..R {
+                        all[r][j] = one[r][0];
+                    }
+                    j += 1;
+                }
+                for r in 0..R {
+                    *sums[r].as_mut_ptr().add(column).cast::<[f32; TILE]>() = S::sum4(all[r]);
+                }
+            }
+            column += TILE;
+        }
+    }
+
+    /// What to bring near meanwhile.
+    #[inline(always)]
+    fn ahead<S: Simd, const N: usize>(&self, tile: &Tile) -> Ahead {
+        let (size, k) = (size_of::<W>(), self.k);
+        let from = |element: usize| self.weight.as_ptr().wrapping_add(element).cast::<u8>();
+        match (tile.passes, tile.ahead) {
+            (1, _) => {
+                // Whole tiles, since the rows of one are read side by side.
+                let distance = DISTANCE.div_ceil((N * k).max(1)) * N * k;
+                Ahead {
+                    next: from(tile.columns.start * k + distance),
+                    step: N * unroll::<N>() * S::LANES * size,
+                }
+            }
+            // Each pass over a group brings its share of the next one near.
+            (_, Some(next)) => {
+                let share = (GROUP * k * size).div_ceil(tile.passes);
+                let steps = GROUP / TILE * k.div_ceil(S::LANES);
+                Ahead { next: from(next * k).wrapping_add(tile.pass * share), step: share.div_ceil(steps) }
+            }
+            _ => Ahead { next: null(), step: 0 },
+        }
+    }
+}
+
+/// Memory to bring near while something else is computed: so many bytes at each step of a product.
+struct Ahead {
+    next: *const u8,
+    step: usize,
+}
+
+impl Ahead {
+    #[inline(always)]
+    fn step<S: Simd>(&mut self) {
+        let mut line = 0;
+        while line < self.step {
+            // SAFETY: a prefetch of any address is harmless.
+            unsafe { S::prefetch_second(self.next.wrapping_add(line)) };
+            line += LINE;
+        }
+        self.next = self.next.wrapping_add(self.step);
+    }
+}
+
+/// Where a step has little to do, the loop itself counts: how often it is unrolled.
+const fn unroll<const N: usize>() -> usize {
+    if N == 1 { 4 } else { 1 }
+}
+
+/// The lanes' sums of x[r] . w[j] over rows of k.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, W: Widen, const R: usize, const N: usize>(
+unsafe fn products<S: Simd, W: Widen, const R: usize, const N: usize, const AHEAD: bool>(
     x: *const f32,
     w: *const W,
     k: usize,
-    from: usize,
-    to: usize,
-    acc: &mut [[S::V; N]; R],
-) {
-    let mut sums = *acc;
-    let mut i = from;
-    // SAFETY: the caller's rows are k long and to <= k.
+    ahead: &mut Ahead,
+) -> [[S::V; N]; R] {
+    // SAFETY: the caller's rows are k long.
     unsafe {
-        while i + S::LANES <= to {
+        let mut sums = [[S::splat(0.0); N]; R];
+        let mut i = 0;
+        while i + unroll::<N>() * S::LANES <= k {
+            if AHEAD {
+                ahead.step::<S>();
+            }
+            for _ in 0..unroll::<N>() {
+                let mut wide = [S::splat(0.0); N];
+                for j in 0..N {
+                    wide[j] = W::load::<S>(w.add(j * k + i));
+                }
+                for r in 0..R {
+                    let v = S::load(x.add(r * k + i));
+                    for j in 0..N {
+                        sums[r][j] = S::fma(v, wide[j], sums[r][j]);
+                    }
+                }
+                i += S::LANES;
+            }
+        }
+        while i < k {
+            let n = S::LANES.min(k - i);
             let mut wide = [S::splat(0.0); N];
             for j in 0..N {
-                wide[j] = W::load::<S>(w.add(j * k + i));
+                wide[j] = W::load_n::<S>(w.add(j * k + i), n);
             }
             for r in 0..R {
-                let v = S::load(x.add(r * k + i));
+                let v = S::load_n(x.add(r * k + i), n);
                 for j in 0..N {
                     sums[r][j] = S::fma(v, wide[j], sums[r][j]);
                 }
             }
-            i += S::LANES;
+            i += n;
         }
-        if i < to {
-            let mut wide = [S::splat(0.0); N];
-            for j in 0..N {
-                wide[j] = W::load_n::<S>(w.add(j * k + i), to - i);
-            }
-            for r in 0..R {
-                let v = S::load_n(x.add(r * k + i), to - i);
-                for j in 0..N {
-                    sums[r][j] = S::fma(v, wide[j], sums[r][j]);
-                }
-            }
-        }
+        sums
     }
-    *acc = sums;
 }
