@@ -218,7 +218,7 @@ fn serve(generator: &Generator, args: &Args) {
         let batch = line.strip_prefix("step ").and_then(|n| n.trim().parse().ok());
         let batch = batch.unwrap_or_else(|| panic!("{line:?}: expected step BATCH"));
         if subject.as_ref().is_none_or(|(n, _)| *n != batch) {
-            subject = None;
+            drop(subject.take());
             subject = Some((batch, Subject::new(generator, batch, args)));
         }
         let ms = subject.as_mut().map_or(f64::NAN, |(_, s)| s.run());

@@ -179,7 +179,7 @@ fn other_ends_of_one_beginning() {
     let sampling = Sampling { seed: 4, ..Sampling::default() };
     let all = made(&generator, &CLASSES[..3], &sampling);
     let mut generation = generator.start(&CLASSES[..3], &sampling, &[]).unwrap();
-    generation.by_ref().take(7).for_each(|p| drop(p.unwrap()));
+    assert_eq!(generation.by_ref().take(7).map(Result::unwrap).count(), 7);
     assert!(generation.rewind(8, 1).unwrap_err().message().contains("back to position 8 of 7"));
     for (position, seed) in [(5, 6), (3, 7), (0, 8), (7, 9), (0, 4)] {
         generation.rewind(position.min(generation.done()), seed).unwrap();
