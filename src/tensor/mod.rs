@@ -1,10 +1,12 @@
 //! What a value is: a shape, an element type, a layout, and bytes that are owned, reused or borrowed.
 
 mod dtype;
+mod map;
 mod shape;
 mod storage;
 
 pub use dtype::{DType, Element};
+pub use map::FileMap;
 pub use shape::{MAX_RANK, Shape};
 pub use storage::{Allocate, Buffer, Bytes, HeapAllocator, Storage};
 

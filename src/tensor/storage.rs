@@ -147,11 +147,10 @@ impl Drop for Buffer {
 pub trait Bytes: Send + Sync {
     /// The bytes; the same for as long as the object lives.
     fn bytes(&self) -> &[u8];
-}
 
-impl Bytes for memmap2::Mmap {
-    fn bytes(&self) -> &[u8] {
-        self
+    /// Says that a part will not be read soon: its pages may leave this process's memory. They stay readable.
+    fn release(&self, offset: usize, len: usize) {
+        let _ = (offset, len);
     }
 }
 
@@ -195,6 +194,13 @@ impl Storage {
         match self {
             Storage::Owned(buffer) => buffer,
             Storage::Borrowed { source, offset, len } => &source.bytes()[*offset..*offset + *len],
+        }
+    }
+
+    /// Says that the bytes will not be read soon, see [`Bytes::release`]. Owned ones stay where they are.
+    pub fn release(&self) {
+        if let Storage::Borrowed { source, offset, len } = self {
+            source.release(*offset, *len);
         }
     }
 

@@ -3,7 +3,7 @@ use super::header;
 use super::listing::{FileType, Info, Listing};
 use super::store::Store;
 use crate::error::{Context, Error, Result};
-use crate::tensor::{Bytes, Desc, Tensor};
+use crate::tensor::{Bytes, Desc, FileMap, Tensor};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
@@ -81,7 +81,7 @@ impl Source {
                 // SAFETY: the map is read-only and private to us. What the type cannot rule out is that
                 // another process cuts or rewrites the file: `Map::On` documents this, `Map::Off` is for
                 // files where that may happen.
-                let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
+                let map = unsafe { FileMap::new(&file) }.map_err(io)?;
                 Store::Memory(Arc::new(map))
             }
             _ => Store::File { file: Mutex::new(file), len },
