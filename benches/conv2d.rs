@@ -170,7 +170,7 @@ fn main() {
         "{threads} threads, {}, peak {peak:.0} GFLOP/s; share: of the peak, counted as the direct definition",
         cpu.isa.name()
     );
-    println!("{:<16}{:<12}{:>9}{:>9}{:>10}{:>8}", "c-k-side", "variant", "pack ms", "ms", "GFLOP/s", "share");
+    println!("{:<16}{:<20}{:>9}{:>9}{:>10}{:>8}", "c-k-side", "variant", "pack ms", "ms", "GFLOP/s", "share");
     let shapes: Vec<&str> =
         if shapes.is_empty() { SHAPES.to_vec() } else { shapes.iter().map(String::as_str).collect() };
     for text in shapes {
@@ -189,9 +189,11 @@ fn main() {
             inputs.push(&residual);
         }
         let flops = op.cost(&plain).flops;
-        for v in Variant::ALL {
-            let pack = Pack { variant: Some(v), ..op.pack() };
-            if variant.as_ref().is_some_and(|name| name != v.name())
+        let all = Variant::ALL.into_iter().flat_map(|v| [(v, DType::F32), (v, DType::BF16)]);
+        for (v, operands) in all {
+            let pack = Pack { operands, variant: Some(v), ..op.pack() };
+            let name = format!("{}{}", v.name(), if operands == DType::BF16 { "-bf16" } else { "" });
+            if variant.as_ref().is_some_and(|wanted| *wanted != name)
                 || (variant.is_none() && v == Variant::Scatter && k > 8)
             {
                 continue;
@@ -208,8 +210,8 @@ fn main() {
             });
             let rate = flops / time / 1e9;
             println!(
-                "{text:<16}{:<12}{:>9.2}{:>9.2}{rate:>10.0}{:>7.0}%",
-                v.name(),
+                "{text:<16}{:<20}{:>9.2}{:>9.2}{rate:>10.0}{:>7.0}%",
+                name,
                 pack_time * 1e3,
                 time * 1e3,
                 100.0 * rate / peak

@@ -51,6 +51,11 @@ impl Isa {
         })
     }
 
+    /// Whether products of bf16 pairs are instructions here, rather than steps in f32.
+    pub fn multiplies_bf16(self) -> bool {
+        self == Isa::Avx512Bf16
+    }
+
     fn present(self) -> bool {
         match self {
             Isa::Portable => true,

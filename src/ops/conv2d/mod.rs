@@ -53,7 +53,7 @@ impl Conv2d {
 
     /// How the weight of this convolution is packed.
     pub fn pack(&self) -> Pack {
-        Pack { op: *self, compact: false, variant: None }
+        Pack { op: *self, compact: false, operands: DType::F32, variant: None }
     }
 }
 
@@ -127,7 +127,7 @@ impl Op for Conv2d {
         }
         let g = Geometry::new(self, &x, &weight)?;
         if weight.layout != Layout::Plain
-            && !Variant::of(&weight).is_some_and(|v| weight.dtype == DType::F32 && v.takes(self, [g.r, g.s]))
+            && !Variant::of(&weight).is_some_and(|v| v.takes(self, weight.dtype, [g.c, g.r, g.s]))
         {
             return Err(Error::invalid(format!("weight is {weight}, which was not packed for {self:?}")));
         }

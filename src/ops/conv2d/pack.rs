@@ -16,11 +16,14 @@ pub enum Variant {
     /// F(4x4, 3x3) on pixels that stand four times: 25/36 of the products of `Winograd`. 3x3 of stride 1, padded by
     /// one, after up-sampling.
     WinogradUp,
+    /// Two by two outputs at once: 25/36 of the products. 3x3, stride 2.
+    WinogradDown,
 }
 
 impl Variant {
     /// Every variant.
-    pub const ALL: [Variant; 4] = [Variant::Direct, Variant::Scatter, Variant::Winograd, Variant::WinogradUp];
+    pub const ALL: [Variant; 5] =
+        [Variant::Direct, Variant::Scatter, Variant::Winograd, Variant::WinogradUp, Variant::WinogradDown];
 
     /// Its name in `FQGAN_KERNEL=conv2d:NAME`.
     pub const fn name(self) -> &'static str {
@@ -29,6 +32,7 @@ impl Variant {
             Variant::Scatter => "scatter",
             Variant::Winograd => "winograd",
             Variant::WinogradUp => "winograd-up",
+            Variant::WinogradDown => "winograd-down",
         }
     }
 
@@ -37,14 +41,17 @@ impl Variant {
         Variant::ALL.into_iter().find(|v| weight.layout == Layout::Packed(*v as u16))
     }
 
-    /// Whether it can compute this convolution by a kernel of r x s.
-    pub(super) fn takes(self, op: &Conv2d, [r, s]: [usize; 2]) -> bool {
-        let winograd = op.stride == 1 && (r, s) == (3, 3);
+    /// Whether it can compute this convolution by a kernel of r x s over c channels, in operands of this type.
+    pub(super) fn takes(self, op: &Conv2d, operands: DType, [c, r, s]: [usize; 3]) -> bool {
+        // Operands of 16 bits are multiplied in pairs of channels.
+        let paired = operands == DType::F32 || (operands == DType::BF16 && c.is_multiple_of(2));
+        let square = (r, s) == (3, 3) && paired;
         match self {
-            Variant::Direct => true,
-            Variant::Scatter => op.stride == 1,
-            Variant::Winograd => winograd,
-            Variant::WinogradUp => winograd && op.upsample && op.padding == [1; 4],
+            Variant::Direct => paired,
+            Variant::Scatter => operands == DType::F32 && op.stride == 1,
+            Variant::Winograd => square && op.stride == 1,
+            Variant::WinogradUp => square && op.stride == 1 && op.upsample && op.padding == [1; 4],
+            Variant::WinogradDown => square && op.stride == 2,
         }
     }
 }
@@ -56,45 +63,54 @@ pub struct Pack {
     pub op: Conv2d,
     /// Only forms that are no larger than the weight itself.
     pub compact: bool,
+    /// F32, or BF16: weights and (transformed) pixels are rounded, products are summed in f32. Without a `variant`,
+    /// only where the processor has instructions for it and where it gains.
+    pub operands: DType,
     /// A certain variant. Otherwise `FQGAN_KERNEL=conv2d:NAME` decides where that variant can, else the shape.
     pub variant: Option<Variant>,
 }
 
 impl Pack {
-    /// The variant for a weight of this shape.
+    /// The variant and its operands for a weight of this shape.
     ///
     /// # Errors
     /// `InvalidArgument` for an unknown name in `FQGAN_KERNEL`, `Unsupported` when `self.variant` cannot.
-    fn choose(&self, [k, c, r, s]: [usize; 4]) -> Result<Variant> {
-        let takes = |v: Variant| v.takes(&self.op, [r, s]);
+    fn choose(&self, cx: Cx<'_>, [k, c, r, s]: [usize; 4]) -> Result<(Variant, DType)> {
+        let takes = |v: Variant, operands: DType| v.takes(&self.op, operands, [c, r, s]);
         if let Some(variant) = self.variant {
-            return if takes(variant) {
-                Ok(variant)
+            return if takes(variant, self.operands) {
+                Ok((variant, self.operands))
             } else {
                 Err(Error::unsupported(format!(
-                    "conv2d:{} by a kernel of {r} x {s}: {:?}",
+                    "conv2d:{} of {} by a kernel of {r} x {s} over {c} channels: {:?}",
                     variant.name(),
+                    self.operands,
                     self.op
                 )))
             };
         }
+        let Device::Cpu(cpu) = cx.device;
+        // Three channels of a photograph are cheap, and their rounding is all of the picture's.
+        let narrow = self.operands == DType::BF16 && cpu.isa.multiplies_bf16() && c >= 16;
+        let operands = if narrow && c.is_multiple_of(2) { DType::BF16 } else { DType::F32 };
         if let Some(name) = exec::forced_variant("conv2d") {
             let names = || Variant::ALL.map(Variant::name).join(", ");
             let forced = Variant::ALL.into_iter().find(|v| v.name() == name).ok_or_else(|| {
                 Error::invalid(format!("FQGAN_KERNEL: conv2d has no {name:?}, expected one of {}", names()))
             })?;
-            if takes(forced) {
-                return Ok(forced);
+            if takes(forced, operands) {
+                return Ok((forced, operands));
             }
         }
         let panels = |k: usize| k.div_ceil(cpu::PANEL);
-        if takes(Variant::Scatter) && 2 * panels(k * r * s) <= r * s * panels(k) {
-            return Ok(Variant::Scatter);
+        if takes(Variant::Scatter, DType::F32) && 2 * panels(k * r * s) <= r * s * panels(k) {
+            return Ok((Variant::Scatter, DType::F32));
         }
         // With fewer channels the transforms cost more than they save.
         let wide = c >= 16 && k >= 16 && !self.compact;
-        let winograd = [Variant::WinogradUp, Variant::Winograd].into_iter().find(|v| wide && takes(*v));
-        Ok(winograd.unwrap_or(Variant::Direct))
+        let transforms = [Variant::WinogradUp, Variant::Winograd, Variant::WinogradDown];
+        let variant = transforms.into_iter().find(|v| wide && takes(*v, operands)).unwrap_or(Variant::Direct);
+        Ok((variant, operands))
     }
 }
 
@@ -112,12 +128,12 @@ pub(super) fn packed(pack: &Pack, cx: Cx<'_>, weight: &Tensor, memory: &impl All
     if k == 0 || c == 0 || r == 0 || s == 0 {
         return Err(Error::invalid(format!("conv2d weight is {:?}: no extent may be 0", weight.desc())));
     }
-    let variant = pack.choose(shape)?;
-    let floats = cpu::packed_floats(variant, shape)
+    let (variant, operands) = pack.choose(cx, shape)?;
+    let elements = cpu::packed_elements(variant, operands, shape)
         .ok_or_else(|| Error::invalid(format!("conv2d weight {shape:?} is too large to pack")))?;
     let mut packed = Tensor::new(
-        Desc { shape: *weight.shape(), dtype: DType::F32, layout: Layout::Packed(variant as u16) },
-        memory.allocate(floats * DType::F32.size())?,
+        Desc { shape: *weight.shape(), dtype: operands, layout: Layout::Packed(variant as u16) },
+        memory.allocate(elements * operands.size())?,
     )?;
     match cx.device {
         Device::Cpu(cpu) => cpu::pack(variant, cx, cpu, weight, shape, &mut packed)?,

@@ -79,6 +79,13 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn near_bf16(a: __m256) -> __m256 {
+        unsafe {
+            let up = _mm256_add_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(0x8000));
+            _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32(0xFFFF_0000_u32 as i32)))
+        }
+    }
+    #[inline(always)]
     unsafe fn load_f16(p: *const u16) -> __m256 {
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
     }

@@ -64,6 +64,13 @@ macro_rules! level {
                 }
             }
             #[inline(always)]
+            unsafe fn near_bf16(a: __m512) -> __m512 {
+                unsafe {
+                    let up = _mm512_add_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(0x8000));
+                    _mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32(0xFFFF_0000_u32 as i32)))
+                }
+            }
+            #[inline(always)]
             unsafe fn load_f16(p: *const u16) -> __m512 {
                 unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
             }

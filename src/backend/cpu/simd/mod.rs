@@ -55,6 +55,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn load_bf16(p: *const u16) -> Self::V;
     /// Rounds to nearest even and writes LANES bf16 values. A NaN stays a NaN.
     unsafe fn store_bf16(p: *mut u16, v: Self::V);
+    /// The nearest values of bf16, either of two that are equally near. What is not finite may become anything.
+    unsafe fn near_bf16(a: Self::V) -> Self::V;
     /// Widens LANES f16 values.
     unsafe fn load_f16(p: *const u16) -> Self::V;
     /// Widens LANES signed bytes.

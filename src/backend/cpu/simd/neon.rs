@@ -63,6 +63,13 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn near_bf16(a: float32x4_t) -> float32x4_t {
+        unsafe {
+            let up = vaddq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x8000));
+            vreinterpretq_f32_u32(vandq_u32(up, vdupq_n_u32(0xFFFF_0000)))
+        }
+    }
+    #[inline(always)]
     unsafe fn load_f16(p: *const u16) -> float32x4_t {
         unsafe { from_array(std::array::from_fn(|i| half::f16::from_bits(*p.add(i)).to_f32())) }
     }

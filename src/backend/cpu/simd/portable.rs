@@ -60,6 +60,10 @@ impl Simd for Portable {
         }
     }
     #[inline(always)]
+    unsafe fn near_bf16(a: [f32; N]) -> [f32; N] {
+        map(a, |x| f32::from_bits(x.to_bits().wrapping_add(0x8000) & 0xFFFF_0000))
+    }
+    #[inline(always)]
     unsafe fn load_f16(p: *const u16) -> [f32; N] {
         // SAFETY: valid for N lanes.
         std::array::from_fn(|i| half::f16::from_bits(unsafe { *p.add(i) }).to_f32())

@@ -3,12 +3,13 @@
 //! fill a loop (the three of a photograph), and then in scratch.
 
 use super::stage::Patch;
-use super::tile::{PANEL, Sink, Taps, panel};
+use super::tile::{Operand, PANEL, Sink, Taps, panel};
 use super::{Geometry, Job, scratch, streams};
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Parts, split};
 use crate::error::Result;
 use crate::exec::Cx;
+use crate::tensor::DType;
 use std::ops::Range;
 
 /// Below this many channels the taps of a pixel are copied side by side.
@@ -48,7 +49,7 @@ struct Plan {
     across: usize,
     /// Parts that the panels are divided in.
     groups: usize,
-    /// Floats of a block's patch, and of its unrolled taps.
+    /// Elements of a block's patch, and of its unrolled taps.
     patch: usize,
     unrolled: usize,
     /// Whether pixels are read where they are.
@@ -88,10 +89,12 @@ impl Plan {
     }
 }
 
-pub fn forward(job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
+pub fn forward<O: Operand>(job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
     let g = &job.g;
+    let weight = job.weights::<O>()?;
     // A 1x1 convolution of plain pixels is a product of matrices: one long row of pixels.
-    let in_place = g.r * g.s == 1
+    let in_place = O::DTYPE == DType::F32
+        && g.r * g.s == 1
         && g.stride == 1
         && g.up == 0
         && (g.oh, g.ow) == (g.h, g.w)
@@ -101,7 +104,8 @@ pub fn forward(job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
     let g = if in_place { &flat } else { g };
 
     let plan = Plan::new(g, job.cpu.pool.threads(), in_place);
-    let each = if in_place { 0 } else { plan.patch + plan.unrolled };
+    let operands = if in_place { 0 } else { plan.patch + plan.unrolled };
+    let each = (operands * size_of::<O>()).div_ceil(size_of::<f32>());
     let mut memory = scratch(cx, job.cpu, each)?;
     let lanes = Parts::new(memory.data_mut::<f32>()?);
     let panels = g.k.div_ceil(PANEL);
@@ -115,8 +119,9 @@ pub fn forward(job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
         }
         // SAFETY: a lane runs one block at a time.
         let scratch = unsafe { lanes.slice(lane * each..(lane + 1) * each) };
-        job.cpu.isa.dispatch(Block {
+        job.cpu.isa.dispatch(Block::<O> {
             job,
+            weight,
             g,
             plan: &plan,
             image,
@@ -129,8 +134,9 @@ pub fn forward(job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
     Ok(())
 }
 
-struct Block<'a> {
+struct Block<'a, O> {
     job: &'a Job<'a>,
+    weight: &'a [O],
     g: &'a Geometry,
     plan: &'a Plan,
     image: usize,
@@ -140,7 +146,7 @@ struct Block<'a> {
     scratch: &'a mut [f32],
 }
 
-impl Kernel for Block<'_> {
+impl<O: Operand> Kernel for Block<'_, O> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
@@ -149,13 +155,17 @@ impl Kernel for Block<'_> {
         let mut taps = Taps { r: g.r, s: g.s, c: g.c, row: 0, col: g.c };
         let (mut base, mut down, mut right);
         if self.plan.in_place {
-            base = job.x[self.at[1] * g.c..].as_ptr();
+            // Only where operands are what x has.
+            base = job.x[self.at[1] * g.c..].as_ptr().cast::<O>();
             (down, right) = (0, g.c);
         } else {
-            let (patch, unrolled) = self.scratch.split_at_mut(self.plan.patch);
+            // SAFETY: every bit pattern is an operand.
+            let (_, operands, _) = unsafe { self.scratch.align_to_mut::<O>() };
+            let (patch, unrolled) = operands.split_at_mut(self.plan.patch);
+            let unrolled = &mut unrolled[..self.plan.unrolled];
             let area: Patch = job.patch(self.image, self.at, self.size);
             // SAFETY: `Plan` sized the scratch for the largest block.
-            unsafe { job.stage::<S>(&area, 0, g.c, patch.as_mut_ptr(), g.c) };
+            unsafe { job.stage::<S, O>(&area, 0, g.c, patch.as_mut_ptr(), g.c) };
             base = patch.as_ptr();
             taps.row = area.cols * g.c;
             (down, right) = (g.stride * taps.row, g.stride * g.c);
@@ -176,19 +186,19 @@ impl Kernel for Block<'_> {
         }
         let in_row = Rows::new(cols);
         let stream = streams(g);
-        let panel_floats = g.r * g.s * g.c * PANEL;
+        let panel_elements = g.r * g.s * g.c * PANEL;
         for index in self.panels {
             let first = index * PANEL;
             let width = PANEL.min(g.k - first);
             let pixel = (self.image * g.oh + self.at[0]) * g.ow + self.at[1];
             let mut store = Store { job, first, width, in_row, pixel, ow: g.ow, stream };
-            let weight = &job.weight[index * panel_floats..][..panel_floats];
+            let weight = &self.weight[index * panel_elements..][..panel_elements];
             let at = |index: usize| {
                 let (row, col) = in_row.of(index);
                 base.wrapping_add(row * down + col * right)
             };
             // SAFETY: every output's taps lie inside the patch, or inside x.
-            unsafe { panel::<S>(rows * cols, &taps, at, weight.as_ptr(), &mut store) };
+            unsafe { panel::<S, O>(rows * cols, &taps, at, weight.as_ptr(), &mut store) };
         }
         if stream {
             // SAFETY: this runs under the level's dispatch.

@@ -9,7 +9,7 @@ mod weights;
 mod winograd;
 
 pub use tile::PANEL;
-pub use weights::{pack, packed_floats};
+pub use weights::{pack, packed_elements};
 
 use super::pack::packed;
 use super::{Conv2d, Geometry, Pack, Variant};
@@ -17,13 +17,15 @@ use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
 use crate::tensor::{DType, Desc, Layout, Tensor};
+use half::bf16;
+use tile::Operand;
 
 /// What all blocks of a convolution share.
 struct Job<'a> {
     g: Geometry,
     cpu: &'a Cpu,
     x: &'a [f32],
-    weight: &'a [f32],
+    weight: &'a Tensor,
     bias: &'a [f32],
     /// (n, 2, c): scale and shift.
     coefficients: Option<&'a [f32]>,
@@ -64,30 +66,36 @@ pub fn forward(
         g: *g,
         cpu,
         x: inputs[0].data()?,
-        weight: floats(weight, packed_floats(variant, [g.k, g.c, g.r, g.s]))?,
+        weight,
         bias: inputs[2].data()?,
         coefficients: next(op.norm.is_some())?,
         silu: op.norm.is_some_and(|n| n.silu),
         residual: next(op.residual)?,
         out: Parts::new(out.data_mut()?),
     };
-    match variant {
-        Variant::Direct => direct::forward(&job, cx),
-        Variant::Scatter => scatter::forward(&job, cx),
-        Variant::Winograd => winograd::forward::<winograd::F4>(&job, cx),
-        Variant::WinogradUp => winograd::forward::<winograd::F4Up>(&job, cx),
+    match (variant, weight.dtype()) {
+        (Variant::Direct, DType::BF16) => direct::forward::<bf16>(&job, cx),
+        (Variant::Direct, _) => direct::forward::<f32>(&job, cx),
+        (Variant::Scatter, _) => scatter::forward(&job, cx),
+        (_, operands) => winograd::forward(variant, operands, &job, cx),
     }
 }
 
-/// The elements of a packed tensor.
-fn floats(packed: &Tensor, count: Option<usize>) -> Result<&[f32]> {
-    let bytes = packed.storage().as_bytes();
-    let count =
-        count.filter(|n| n * size_of::<f32>() <= bytes.len() && bytes.as_ptr().cast::<f32>().is_aligned());
-    let count =
-        count.ok_or_else(|| Error::invalid(format!("{packed:?}: its memory is not what conv2d packed")))?;
-    // SAFETY: in bounds and aligned; every bit pattern is an f32.
-    Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), count) })
+impl Job<'_> {
+    /// The elements of the packed weight.
+    fn weights<O: Operand>(&self) -> Result<&[O]> {
+        let (g, desc) = (&self.g, self.weight.desc());
+        let count = Variant::of(desc).and_then(|v| packed_elements(v, O::DTYPE, [g.k, g.c, g.r, g.s]));
+        let bytes = self.weight.storage().as_bytes();
+        let fits = |n: &usize| n * size_of::<O>() <= bytes.len() && bytes.as_ptr().cast::<O>().is_aligned();
+        match count.filter(fits) {
+            // SAFETY: in bounds and aligned; every bit pattern is an element.
+            Some(count) if desc.dtype == O::DTYPE => {
+                Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), count) })
+            }
+            _ => Err(Error::invalid(format!("{desc}: its memory is not what conv2d packed"))),
+        }
+    }
 }
 
 /// Scratch of `each` floats for every thread.

@@ -16,6 +16,7 @@ const COLS: usize = 64;
 
 pub fn forward(job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
     let g = &job.g;
+    let weight = job.weights::<f32>()?;
     let width = (g.r * g.s * g.k).next_multiple_of(PANEL);
     let line = (COLS + g.s - 1) * g.c;
     let products = (ROWS + g.r - 1) * (COLS + g.s - 1) * width;
@@ -30,13 +31,14 @@ pub fn forward(job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
         // SAFETY: a lane runs one block at a time.
         let scratch = unsafe { lanes.slice(lane * each..(lane + 1) * each) };
         let (line, products) = scratch.split_at_mut(line);
-        job.cpu.isa.dispatch(Block { job, image, at, size, width, line, products });
+        job.cpu.isa.dispatch(Block { job, weight, image, at, size, width, line, products });
     });
     Ok(())
 }
 
 struct Block<'a> {
     job: &'a Job<'a>,
+    weight: &'a [f32],
     image: usize,
     at: [usize; 2],
     size: [usize; 2],
@@ -56,16 +58,20 @@ impl Kernel for Block<'_> {
         for row in 0..area.rows {
             let patch = Patch { y: area.y + row as isize, rows: 1, ..area };
             // SAFETY: the line and the products hold the largest block.
-            unsafe { self.job.stage::<S>(&patch, 0, g.c, self.line.as_mut_ptr(), g.c) };
+            unsafe { self.job.stage::<S, f32>(&patch, 0, g.c, self.line.as_mut_ptr(), g.c) };
             let line = self.line.as_ptr();
             let to = &mut self.products[row * area.cols * self.width..][..area.cols * self.width];
-            for (first, weight) in
-                (0..self.width).step_by(PANEL).zip(self.job.weight.chunks_exact(g.c * PANEL))
-            {
+            for (first, weight) in (0..self.width).step_by(PANEL).zip(self.weight.chunks_exact(g.c * PANEL)) {
                 let mut keep = Keep { to: to[first..].as_mut_ptr(), width: self.width };
                 // SAFETY: as above.
                 unsafe {
-                    panel::<S>(area.cols, &taps, |p| line.wrapping_add(p * g.c), weight.as_ptr(), &mut keep)
+                    panel::<S, f32>(
+                        area.cols,
+                        &taps,
+                        |p| line.wrapping_add(p * g.c),
+                        weight.as_ptr(),
+                        &mut keep,
+                    )
                 };
             }
         }

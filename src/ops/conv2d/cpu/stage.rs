@@ -1,7 +1,7 @@
 //! Pixels into scratch: padded, up-sampled, normalised.
 
 use super::Job;
-use crate::backend::cpu::simd::{Simd, math};
+use crate::backend::cpu::simd::{Lanes, Simd, math};
 
 /// A rectangle of the padded picture: `rows` x `cols` pixels from (y, x), which may be negative or beyond.
 #[derive(Clone, Copy)]
@@ -30,17 +30,17 @@ impl Job<'_> {
         }
     }
 
-    /// Writes the channels `first..first + count` of a patch to `to`, `step` floats a pixel.
+    /// Writes the channels `first..first + count` of a patch to `to`, `step` elements a pixel.
     ///
     /// # Safety
-    /// That of [`Simd`]; `to` must hold `rows * cols * step` floats, `count <= step`, and the channels exist.
+    /// That of [`Simd`]; `to` must hold `rows * cols * step` elements, `count <= step`, and the channels exist.
     #[inline(always)]
-    pub unsafe fn stage<S: Simd>(
+    pub unsafe fn stage<S: Simd, O: Lanes>(
         &self,
         patch: &Patch,
         first: usize,
         count: usize,
-        to: *mut f32,
+        to: *mut O,
         step: usize,
     ) {
         let g = &self.g;
@@ -65,9 +65,9 @@ impl Job<'_> {
                     }
                     let from = from.add((x as usize >> patch.up) * g.c);
                     match coefficients {
-                        None => copy::<S>(from, to, count),
-                        Some(p) if self.silu => affine::<S, true>(from, to, count, p.add(first), g.c),
-                        Some(p) => affine::<S, false>(from, to, count, p.add(first), g.c),
+                        None => copy::<S, O>(from, to, count),
+                        Some(p) if self.silu => affine::<S, O, true>(from, to, count, p.add(first), g.c),
+                        Some(p) => affine::<S, O, false>(from, to, count, p.add(first), g.c),
                     }
                 }
             }
@@ -76,27 +76,27 @@ impl Job<'_> {
 }
 
 #[inline(always)]
-unsafe fn zero(to: *mut f32, pixels: usize, count: usize, step: usize) {
+unsafe fn zero<O: Lanes>(to: *mut O, pixels: usize, count: usize, step: usize) {
     for pixel in 0..pixels {
-        // SAFETY: the caller's.
+        // SAFETY: the caller's; all bits zero is the element zero.
         unsafe { std::ptr::write_bytes(to.add(pixel * step), 0, count) };
     }
 }
 
 #[inline(always)]
-unsafe fn copy<S: Simd>(from: *const f32, to: *mut f32, count: usize) {
+unsafe fn copy<S: Simd, O: Lanes>(from: *const f32, to: *mut O, count: usize) {
     for i in (0..count).step_by(S::LANES) {
         let n = S::LANES.min(count - i);
         // SAFETY: the caller's; `i + n <= count`.
-        unsafe { S::store_up_to(to.add(i), S::load_up_to(from.add(i), n), n) };
+        unsafe { store::<S, O>(to.add(i), S::load_up_to(from.add(i), n), n) };
     }
 }
 
 /// x * scale + shift, the shift `c` floats after the scale, then SiLU or not.
 #[inline(always)]
-unsafe fn affine<S: Simd, const SILU: bool>(
+unsafe fn affine<S: Simd, O: Lanes, const SILU: bool>(
     from: *const f32,
-    to: *mut f32,
+    to: *mut O,
     count: usize,
     coefficients: *const f32,
     c: usize,
@@ -110,8 +110,14 @@ unsafe fn affine<S: Simd, const SILU: bool>(
             let shift = S::load_up_to(coefficients.add(c + i), n);
             let v = S::fma(S::load_up_to(from.add(i), n), scale, shift);
             let v = if SILU { math::silu::<S>(v) } else { v };
-            S::store_up_to(to.add(i), v, n);
+            store::<S, O>(to.add(i), v, n);
             i += n;
         }
     }
+}
+
+#[inline(always)]
+unsafe fn store<S: Simd, O: Lanes>(to: *mut O, v: S::V, n: usize) {
+    // SAFETY: the caller's.
+    unsafe { if n == S::LANES { O::store::<S>(to, v) } else { O::store_n::<S>(to, v, n) } }
 }

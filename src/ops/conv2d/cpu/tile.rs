@@ -1,11 +1,12 @@
 //! The register tile: some rows of pixels times one panel of output channels.
 
-use crate::backend::cpu::simd::Simd;
+use crate::backend::cpu::simd::{Lanes, Simd};
+use half::bf16;
 
 /// Output channels of a panel. Packed weights are panels of this width on every level of instructions.
 pub const PANEL: usize = 32;
 
-/// The terms of each sum: `c` channels at each of r x s taps, `row` and `col` floats apart.
+/// The terms of each sum: `c` channels at each of r x s taps, `row` and `col` elements apart.
 #[derive(Clone, Copy)]
 pub struct Taps {
     pub r: usize,
@@ -19,6 +20,84 @@ impl Taps {
     /// A plain product: one tap.
     pub fn one(c: usize) -> Taps {
         Taps { r: 1, s: 1, c, row: 0, col: 0 }
+    }
+}
+
+/// What is multiplied. Sums are f32 in any case.
+pub trait Operand: Lanes {
+    /// Channels of a step: so many of a panel's weights stand together.
+    const CHANNELS: usize;
+    /// Elements of a cache line.
+    const LINE: usize = 64 / size_of::<Self>();
+
+    /// Rounded to the type.
+    fn narrow(x: f32) -> Self;
+
+    /// Adds the products of M rows' channels from `at` on with a step's weights.
+    ///
+    /// # Safety
+    /// That of [`Simd`].
+    unsafe fn step<S: Simd, const M: usize, const N: usize>(
+        acc: &mut [[S::V; N]; M],
+        a: &[*const Self; M],
+        at: usize,
+        b: *const Self,
+    );
+}
+
+impl Operand for f32 {
+    const CHANNELS: usize = 1;
+
+    fn narrow(x: f32) -> f32 {
+        x
+    }
+
+    #[inline(always)]
+    unsafe fn step<S: Simd, const M: usize, const N: usize>(
+        acc: &mut [[S::V; N]; M],
+        a: &[*const f32; M],
+        at: usize,
+        b: *const f32,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut w = [S::splat(0.0); N];
+            for (n, w) in w.iter_mut().enumerate() {
+                *w = S::load(b.add(n * S::LANES));
+            }
+            for (acc, a) in acc.iter_mut().zip(a) {
+                let v = S::splat(*a.add(at));
+                for (acc, &w) in acc.iter_mut().zip(&w) {
+                    *acc = S::fma(v, w, *acc);
+                }
+            }
+        }
+    }
+}
+
+impl Operand for bf16 {
+    const CHANNELS: usize = 2;
+
+    fn narrow(x: f32) -> bf16 {
+        bf16::from_f32(x)
+    }
+
+    #[inline(always)]
+    unsafe fn step<S: Simd, const M: usize, const N: usize>(
+        acc: &mut [[S::V; N]; M],
+        a: &[*const bf16; M],
+        at: usize,
+        b: *const bf16,
+    ) {
+        // SAFETY: the caller's; a pair of channels is read as the 32 bits that it is.
+        unsafe {
+            for (acc, a) in acc.iter_mut().zip(a) {
+                let pair = a.add(at).cast::<u32>().read_unaligned();
+                for (n, acc) in acc.iter_mut().enumerate() {
+                    *acc = S::dot_bf16_pair(*acc, pair, b.add(n * S::LANES * 2).cast());
+                }
+            }
+        }
     }
 }
 
@@ -49,35 +128,36 @@ impl<S: Simd> Sink<S> for Keep {
 }
 
 /// The products of `rows` rows, the first channel of the first tap of each at `at(row)`, with a panel of
-/// weights \[taps\]\[c\]\[PANEL\]. Each sum runs over the taps and channels in order, whatever the tile.
+/// weights \[taps\]\[c / CHANNELS\]\[PANEL\]\[CHANNELS\]. Each sum runs over the taps and channels in order, whatever
+/// the tile.
 ///
 /// # Safety
-/// That of [`Simd`]; `at(row)` must be valid for all taps, `b` for the panel.
+/// That of [`Simd`]; `at(row)` must be valid for all taps, `b` for the panel; `taps.c` is whole steps.
 #[inline(always)]
-pub unsafe fn panel<S: Simd>(
+pub unsafe fn panel<S: Simd, O: Operand>(
     rows: usize,
     taps: &Taps,
-    at: impl Fn(usize) -> *const f32,
-    b: *const f32,
+    at: impl Fn(usize) -> *const O,
+    b: *const O,
     sink: &mut impl Sink<S>,
 ) {
     // SAFETY: the caller's.
     unsafe {
         match (S::LANES, S::REGISTERS) {
-            (16, _) => sweep::<S, 8, 2>(rows, taps, at, b, sink),
-            (8, 16) => sweep::<S, 6, 2>(rows, taps, at, b, sink),
-            (4, _) => sweep::<S, 6, 4>(rows, taps, at, b, sink),
-            _ => sweep::<S, 2, 2>(rows, taps, at, b, sink),
+            (16, _) => sweep::<S, O, 8, 2>(rows, taps, at, b, sink),
+            (8, 16) => sweep::<S, O, 6, 2>(rows, taps, at, b, sink),
+            (4, _) => sweep::<S, O, 6, 4>(rows, taps, at, b, sink),
+            _ => sweep::<S, O, 2, 2>(rows, taps, at, b, sink),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn sweep<S: Simd, const M: usize, const N: usize>(
+unsafe fn sweep<S: Simd, O: Operand, const M: usize, const N: usize>(
     rows: usize,
     taps: &Taps,
-    at: impl Fn(usize) -> *const f32,
-    b: *const f32,
+    at: impl Fn(usize) -> *const O,
+    b: *const O,
     sink: &mut impl Sink<S>,
 ) {
     for column in (0..PANEL).step_by(N * S::LANES) {
@@ -85,12 +165,12 @@ unsafe fn sweep<S: Simd, const M: usize, const N: usize>(
         while row < rows {
             // SAFETY: the caller's; `column` lies inside the panel.
             row += unsafe {
-                let b = b.add(column);
+                let b = b.add(column * O::CHANNELS);
                 match rows - row {
-                    left if left >= M => tile::<S, M, N>(row, column, taps, &at, b, sink),
-                    4.. if M > 4 => tile::<S, 4, N>(row, column, taps, &at, b, sink),
-                    2.. if M > 2 => tile::<S, 2, N>(row, column, taps, &at, b, sink),
-                    _ => tile::<S, 1, N>(row, column, taps, &at, b, sink),
+                    left if left >= M => tile::<S, O, M, N>(row, column, taps, &at, b, sink),
+                    4.. if M > 4 => tile::<S, O, 4, N>(row, column, taps, &at, b, sink),
+                    2.. if M > 2 => tile::<S, O, 2, N>(row, column, taps, &at, b, sink),
+                    _ => tile::<S, O, 1, N>(row, column, taps, &at, b, sink),
                 }
             };
         }
@@ -98,12 +178,12 @@ unsafe fn sweep<S: Simd, const M: usize, const N: usize>(
 }
 
 #[inline(always)]
-unsafe fn tile<S: Simd, const M: usize, const N: usize>(
+unsafe fn tile<S: Simd, O: Operand, const M: usize, const N: usize>(
     row: usize,
     column: usize,
     taps: &Taps,
-    at: &impl Fn(usize) -> *const f32,
-    b: *const f32,
+    at: &impl Fn(usize) -> *const O,
+    b: *const O,
     sink: &mut impl Sink<S>,
 ) -> usize {
     let mut a = [std::ptr::null(); M];
@@ -112,7 +192,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
     }
     // SAFETY: the caller's.
     unsafe {
-        let acc = sums::<S, M, N>(taps, a, b);
+        let acc = sums::<S, O, M, N>(taps, a, b);
         for (m, v) in acc.iter().enumerate() {
             sink.put(row + m, column, v);
         }
@@ -121,10 +201,10 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
 }
 
 #[inline(always)]
-unsafe fn sums<S: Simd, const M: usize, const N: usize>(
+unsafe fn sums<S: Simd, O: Operand, const M: usize, const N: usize>(
     taps: &Taps,
-    a: [*const f32; M],
-    mut b: *const f32,
+    a: [*const O; M],
+    mut b: *const O,
 ) -> [[S::V; N]; M] {
     // SAFETY: the caller's.
     unsafe {
@@ -132,22 +212,13 @@ unsafe fn sums<S: Simd, const M: usize, const N: usize>(
         for y in 0..taps.r {
             for x in 0..taps.s {
                 let first = y * taps.row + x * taps.col;
-                for i in first..first + taps.c {
-                    let mut w = [S::splat(0.0); N];
-                    for (n, w) in w.iter_mut().enumerate() {
-                        *w = S::load(b.add(n * S::LANES));
-                    }
-                    for m in 0..M {
-                        let v = S::splat(*a[m].add(i));
-                        for n in 0..N {
-                            acc[m][n] = S::fma(v, w[n], acc[m][n]);
-                        }
-                    }
+                for at in (first..first + taps.c).step_by(O::CHANNELS) {
+                    O::step::<S, M, N>(&mut acc, &a, at, b);
                     // The next tap's or product's weights, while this tile computes.
-                    for line in (0..PANEL).step_by(16) {
+                    for line in (0..PANEL * O::CHANNELS).step_by(O::LINE) {
                         S::prefetch_second(b.wrapping_add(taps.c * PANEL + line).cast());
                     }
-                    b = b.add(PANEL);
+                    b = b.add(PANEL * O::CHANNELS);
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! Weights into the forms that the variants read.
 
 use super::scratch;
-use super::tile::PANEL;
-use super::winograd::{F4, F4Up, Transform, products};
+use super::tile::{Operand, PANEL};
+use super::winograd;
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
@@ -10,24 +10,21 @@ use crate::exec::Cx;
 use crate::ops::conv2d::Variant;
 use crate::tensor::{DType, Tensor};
 use half::{bf16, f16};
-use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Floats of a packed weight (k, c, r, s), `None` when they cannot be counted.
-pub fn packed_floats(variant: Variant, [k, c, r, s]: [usize; 4]) -> Option<usize> {
+/// Elements of a packed weight (k, c, r, s), `None` when they cannot be counted.
+pub fn packed_elements(variant: Variant, operands: DType, [k, c, r, s]: [usize; 4]) -> Option<usize> {
     let taps = r.checked_mul(s)?;
-    let transformed =
-        |products: usize| k.checked_next_multiple_of(PANEL)?.checked_mul(products)?.checked_mul(c);
-    let floats = match variant {
-        Variant::Direct => k.checked_next_multiple_of(PANEL)?.checked_mul(taps)?.checked_mul(c)?,
+    let panels = k.checked_next_multiple_of(PANEL)?.checked_mul(c)?;
+    let elements = match variant {
+        Variant::Direct => panels.checked_mul(taps)?,
         Variant::Scatter => taps.checked_mul(k)?.checked_next_multiple_of(PANEL)?.checked_mul(c)?,
-        Variant::Winograd => transformed(products::<F4>())?,
-        Variant::WinogradUp => transformed(products::<F4Up>())?,
+        _ => panels.checked_mul(winograd::terms(variant, operands)?)?,
     };
-    floats.checked_mul(size_of::<f32>()).and(Some(floats))
+    elements.checked_mul(size_of::<f32>()).and(Some(elements))
 }
 
-/// Writes the packed form of `weight` to `packed`, whose memory begins with zeros or with anything.
+/// Writes the packed form of `weight` to `packed`, whose memory begins with anything.
 pub fn pack(
     variant: Variant,
     cx: Cx<'_>,
@@ -46,60 +43,64 @@ pub fn pack(
             return Err(Error::unsupported(format!("conv2d weight is {desc}, expected f32, f16 or bf16")));
         }
     };
-    // Memory of a workspace may be longer than was asked for.
-    let floats = packed_floats(variant, shape).unwrap_or(usize::MAX);
-    let to = floats_mut(packed)?;
-    let to =
-        to.get_mut(..floats).ok_or_else(|| Error::internal("memory for a packed weight is too short"))?;
     // Kernels are read by panels of output channels; a panel is a run of the file.
     let filter = c * r * s;
     let each = if matches!(from, File::F32(_)) { 0 } else { PANEL.min(k) * filter };
     let mut memory = scratch(cx, cpu, each)?;
     let lanes = Parts::new(memory.data_mut::<f32>()?);
-    let panels = k.div_ceil(PANEL);
-    let panel = to.len() / panels;
-    if variant == Variant::Scatter {
-        to.fill(0.0);
-    }
-    let parts = Parts::new(to);
     // A scattered panel is the taps of all output channels, which are few.
-    let jobs = if variant == Variant::Scatter { 1 } else { panels };
+    let jobs = if variant == Variant::Scatter { 1 } else { k.div_ceil(PANEL) };
+    let operands = packed.dtype();
+    // Memory of a workspace may be longer than was asked for.
+    let bytes = packed_elements(variant, operands, shape).map(|n| n * operands.size());
+    let to = bytes.and_then(|n| packed.bytes_mut().ok()?.get_mut(..n));
+    let to = to.ok_or_else(|| Error::internal("memory for a packed weight is too short"))?;
+    let each_job = to.len() / jobs;
+    let parts = Parts::new(to);
     cpu.pool.blocks(jobs, |lane, index| {
         // SAFETY: a lane runs one job at a time.
         let wide = unsafe { lanes.slice(lane * each..(lane + 1) * each) };
+        // SAFETY: a part a job.
+        let to = unsafe { parts.slice(index * each_job..(index + 1) * each_job) };
         if variant == Variant::Scatter {
-            // SAFETY: there is one job.
-            let all = unsafe { parts.slice(0..parts.len()) };
+            let to = elements::<f32>(to);
+            to.fill(0.0);
             for first in (0..k).step_by(PANEL) {
                 let range = first * filter..k.min(first + PANEL) * filter;
-                scatter(cpu.isa.dispatch(Widen { from, range, to: wide }), first, [k, c, r * s], all);
+                scatter(cpu.isa.dispatch(Widen { from, range, to: wide }), first, [k, c, r * s], to);
             }
             return;
         }
-        let (first, last) = (index * PANEL, k.min((index + 1) * PANEL));
-        let w = cpu.isa.dispatch(Widen { from, range: first * filter..last * filter, to: wide });
-        // SAFETY: a panel a job.
-        let to = unsafe { parts.slice(index * panel..(index + 1) * panel) };
-        match variant {
-            Variant::Winograd => cpu.isa.dispatch(Transform::<F4> { from: w, c, to, scheme: PhantomData }),
-            Variant::WinogradUp => {
-                cpu.isa.dispatch(Transform::<F4Up> { from: w, c, to, scheme: PhantomData })
-            }
-            _ => direct(w, last - first, [c, r * s], to),
+        let range = index * PANEL * filter..k.min((index + 1) * PANEL) * filter;
+        let w = cpu.isa.dispatch(Widen { from, range, to: wide });
+        match (variant, operands) {
+            (Variant::Direct, DType::BF16) => direct(w, [c, r * s], elements::<bf16>(to)),
+            (Variant::Direct, _) => direct(w, [c, r * s], elements::<f32>(to)),
+            _ => winograd::pack(variant, operands, cpu, w, c, to),
         }
     });
     Ok(())
 }
 
-/// \[count\]\[c\]\[taps\] to \[taps\]\[c\]\[PANEL\], with zeros for the channels that are not there.
-fn direct(from: &[f32], count: usize, [c, taps]: [usize; 2], to: &mut [f32]) {
-    if count < PANEL {
-        to.fill(0.0);
+/// Bytes of packed memory as the elements that they are.
+pub fn elements<O: Operand>(bytes: &mut [u8]) -> &mut [O] {
+    // SAFETY: every bit pattern is an operand.
+    let (head, elements, _) = unsafe { bytes.align_to_mut::<O>() };
+    // Buffers are aligned to a cache line and panels are whole lines.
+    debug_assert!(head.is_empty());
+    elements
+}
+
+/// \[k\]\[c\]\[taps\] to \[taps\]\[c / CHANNELS\]\[PANEL\]\[CHANNELS\], with zeros past k.
+fn direct<O: Operand>(from: &[f32], [c, taps]: [usize; 2], to: &mut [O]) {
+    if from.len() < PANEL * c * taps {
+        to.fill(O::narrow(0.0));
     }
     for (k, filter) in from.chunks_exact(c * taps).enumerate() {
         for (i, tap) in filter.chunks_exact(taps).enumerate() {
             for (t, &w) in tap.iter().enumerate() {
-                to[(t * c + i) * PANEL + k] = w;
+                let step = (t * c + i) / O::CHANNELS;
+                to[(step * PANEL + k) * O::CHANNELS + i % O::CHANNELS] = O::narrow(w);
             }
         }
     }
@@ -164,15 +165,4 @@ impl<'a> Kernel for Widen<'a> {
         }
         &self.to[..count]
     }
-}
-
-/// The elements of a packed tensor, to write.
-fn floats_mut(packed: &mut Tensor) -> Result<&mut [f32]> {
-    let bytes = packed.bytes_mut()?;
-    // SAFETY: every bit pattern is an f32.
-    let (head, floats, _) = unsafe { bytes.align_to_mut::<f32>() };
-    if !head.is_empty() {
-        return Err(Error::internal("memory for a packed weight is not aligned"));
-    }
-    Ok(floats)
 }

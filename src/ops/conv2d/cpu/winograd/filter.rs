@@ -4,26 +4,51 @@
 
 use super::scheme::{MOST, Scheme};
 use crate::backend::cpu::simd::{Kernel, Simd};
-use crate::ops::conv2d::cpu::tile::PANEL;
+use crate::ops::conv2d::cpu::tile::{Operand, PANEL};
 use std::marker::PhantomData;
 
 /// Input channels whose filters are gathered at once.
 const BATCH: usize = 8;
 
-/// Transforms one panel: 3x3 filters \[k\]\[c\]\[9\] to \[products\]\[c\]\[PANEL\], zeros past k <= PANEL.
-pub struct Transform<'a, W> {
+/// The output channels of a panel, side by side.
+type Side<T> = [T; PANEL];
+
+/// Transforms one panel: 3x3 filters \[k\]\[c\]\[9\] to \[products\]\[terms\]\[c / CHANNELS\]\[PANEL\]\[CHANNELS\], zeros past
+/// k <= PANEL.
+pub struct Transform<'a, W, O> {
     pub from: &'a [f32],
     pub c: usize,
-    pub to: &'a mut [f32],
+    pub to: &'a mut [O],
     pub scheme: PhantomData<W>,
 }
 
-impl<W: Scheme> Kernel for Transform<'_, W> {
+/// Where the term (i, j) of the terms of all products along both axes stands.
+fn place<W: Scheme>(i: usize, j: usize) -> usize {
+    let (first_i, count_i) = product::<W>(i);
+    let (first_j, count_j) = product::<W>(j);
+    first_i * W::TERMS + count_i * first_j + (i - first_i) * count_j + (j - first_j)
+}
+
+/// The first term of the product that a term belongs to, and how many there are.
+fn product<W: Scheme>(term: usize) -> (usize, usize) {
+    let mut first = 0;
+    for count in W::COUNT {
+        if term < first + count {
+            return (first, count);
+        }
+        first += count;
+    }
+    unreachable!("term {term} of {}", W::TERMS)
+}
+
+impl<W: Scheme, O: Operand> Kernel for Transform<'_, W, O> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
         // The loops over PANEL are over whole vectors: the compiler makes them of this level's.
         let mut gathered = [[[0.0f32; PANEL]; 9]; BATCH];
+        let mut half = [[[0.0f64; PANEL]; MOST]; 3];
+        let mut terms = [[[0.0f32; PANEL]; MOST]; MOST];
         for first in (0..self.c).step_by(BATCH) {
             let batch = BATCH.min(self.c - first);
             for (k, filter) in self.from.chunks_exact(self.c * 9).enumerate() {
@@ -34,30 +59,87 @@ impl<W: Scheme> Kernel for Transform<'_, W> {
                 }
             }
             for (channel, g) in gathered.iter().enumerate().take(batch) {
-                let mut half = [[[0.0f64; PANEL]; MOST]; 3];
-                for x in 0..3 {
-                    for k in 0..PANEL {
-                        let points =
-                            W::filter([f64::from(g[x][k]), f64::from(g[3 + x][k]), f64::from(g[6 + x][k])]);
-                        for i in 0..W::POINTS {
-                            half[x][i][k] = points[i];
-                        }
-                    }
+                transform::<W>(g, &mut half, &mut terms);
+                if O::CHANNELS > 1 && W::ROUNDING.together {
+                    round::<W>(&mut terms);
                 }
-                for i in 0..W::POINTS {
-                    let mut out = [[0.0f32; PANEL]; MOST];
+                let channel = first + channel;
+                for (i, j) in (0..W::TERMS).flat_map(|i| (0..W::TERMS).map(move |j| (i, j))) {
+                    let step = place::<W>(i, j) * self.c / O::CHANNELS + channel / O::CHANNELS;
+                    let to = &mut self.to[step * PANEL * O::CHANNELS..][..PANEL * O::CHANNELS];
                     for k in 0..PANEL {
-                        let points = W::filter([half[0][i][k], half[1][i][k], half[2][i][k]]);
-                        for j in 0..W::POINTS {
-                            out[j][k] = points[j] as f32;
-                        }
-                    }
-                    for (j, out) in out.iter().enumerate().take(W::POINTS) {
-                        let at = ((i * W::POINTS + j) * self.c + first + channel) * PANEL;
-                        self.to[at..at + PANEL].copy_from_slice(out);
+                        to[k * O::CHANNELS + channel % O::CHANNELS] = O::narrow(terms[i][j][k]);
                     }
                 }
             }
         }
     }
+}
+
+#[inline(always)]
+fn transform<W: Scheme>(
+    g: &[Side<f32>; 9],
+    half: &mut [[Side<f64>; MOST]; 3],
+    all: &mut [[Side<f32>; MOST]; MOST],
+) {
+    for x in 0..3 {
+        for k in 0..PANEL {
+            let terms = W::filter([f64::from(g[x][k]), f64::from(g[3 + x][k]), f64::from(g[6 + x][k])]);
+            for i in 0..W::TERMS {
+                half[x][i][k] = terms[i];
+            }
+        }
+    }
+    for i in 0..W::TERMS {
+        for k in 0..PANEL {
+            let terms = W::filter([half[0][i][k], half[1][i][k], half[2][i][k]]);
+            for j in 0..W::TERMS {
+                all[i][j][k] = terms[j] as f32;
+            }
+        }
+    }
+}
+
+/// To values of bf16, whose errors make up for each other: see `rounding.rs`.
+#[inline(always)]
+fn round<W: Scheme>(terms: &mut [[Side<f32>; MOST]; MOST]) {
+    let rounding = W::ROUNDING;
+    // The errors of the rows before, each weighted along its row as it counts for the value j.
+    let mut rows = [[[0.0f32; PANEL]; MOST]; MOST];
+    for a in 0..W::TERMS {
+        let i = rounding.order[a];
+        let mut errors = [[0.0f32; PANEL]; MOST];
+        for b in 0..W::TERMS {
+            let j = rounding.order[b];
+            let exact = terms[i][j];
+            let (mut value, mut row) = (exact, [0.0f32; PANEL]);
+            for before in 0..a {
+                subtract(&mut value, rounding.filters[a][before], &rows[before][b]);
+            }
+            for before in 0..b {
+                subtract(&mut row, -rounding.filters[b][before], &errors[before]);
+            }
+            for k in 0..PANEL {
+                let near = nearest(value[k] - row[k]);
+                terms[i][j][k] = near;
+                errors[b][k] = near - exact[k];
+                rows[a][b][k] = row[k] + errors[b][k];
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn subtract(from: &mut Side<f32>, share: f32, errors: &Side<f32>) {
+    for k in 0..PANEL {
+        from[k] -= share * errors[k];
+    }
+}
+
+/// The nearest value of bf16. What is not finite stays what it is.
+#[inline(always)]
+fn nearest(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let near = f32::from_bits((bits.wrapping_add(0x7FFF + (bits >> 16 & 1))) & 0xFFFF_0000);
+    if x.is_finite() { near } else { x }
 }

@@ -1,5 +1,5 @@
-//! 3x3 convolutions of stride 1 with fewer products. Tiles of pixels and filters are transformed so that the
-//! convolution becomes, for each of the transform's points, a product of matrices: tiles x channels times
+//! 3x3 convolutions with fewer products. Tiles of pixels and filters are transformed so that the convolution
+//! becomes, for each pair of the scheme's products along the two axes, a product of matrices: tiles x channels times
 //! channels x output channels.
 //!
 //! Two schedules compute the same sums. With few channels, a thread transforms a unit of tiles, multiplies it with
@@ -8,282 +8,246 @@
 //! each multiplies all of it with panels of its own.
 
 mod filter;
+mod plan;
+mod rounding;
 mod scheme;
 mod transform;
 
-pub use filter::Transform;
-pub use scheme::{F4, F4Up, Scheme};
-
-use super::tile::{Keep, PANEL, Taps, panel};
-use super::{Job, scratch, streams};
+use super::tile::{Keep, Operand, PANEL, Taps, panel};
+use super::weights::elements;
+use super::{Job, scratch};
 use crate::backend::cpu::simd::{Kernel, Simd};
-use crate::backend::cpu::{Parts, split};
-use crate::error::Result;
+use crate::backend::cpu::{Cpu, Parts, split};
+use crate::error::{Error, Result};
 use crate::exec::Cx;
+use crate::ops::conv2d::Variant;
+use crate::tensor::{DType, Desc};
+use half::bf16;
+use plan::{CHUNK, Plan, Unit, sums};
+use scheme::{F2Down, F2Up, F4, F4Up, Scheme};
 use std::marker::PhantomData;
 use std::ops::Range;
-use transform::Output;
+use transform::{Output, Transformed};
 
-/// Channels that are staged and transformed at once: their patch of pixels stays in the first cache.
-const CHUNK: usize = 128;
 /// Tiles of a group in the shared schedule.
 const GROUP: usize = 64;
-/// Bytes of filters up to which every unit may read them again from the last cache.
-const NEAR: usize = 16 << 20;
+/// Channels that a job of the shared input transform has at least.
+const SLICE: usize = 32;
 
-/// Products of one tile.
-pub const fn products<W: Scheme>() -> usize {
-    W::POINTS * W::POINTS
+/// Something to do with the scheme of a variant.
+trait WithScheme {
+    type Output;
+    fn run<W: Scheme, O: Transformed>(self) -> Self::Output;
 }
 
-/// At least so many floats, an odd number of cache lines: what lies at such a distance does not compete for the
-/// same places of a cache.
-const fn odd(floats: usize) -> usize {
-    (floats.div_ceil(16) / 2 * 2 + 1) * 16
+/// Does it, or answers `None` when the variant has no scheme for operands of this type.
+fn with_scheme<T: WithScheme>(variant: Variant, operands: DType, what: T) -> Option<T::Output> {
+    Some(match (variant, operands) {
+        (Variant::Winograd, DType::F32) => what.run::<F4, f32>(),
+        (Variant::Winograd, DType::BF16) => what.run::<F4, bf16>(),
+        (Variant::WinogradUp, DType::F32) => what.run::<F4Up, f32>(),
+        (Variant::WinogradUp, DType::BF16) => what.run::<F2Up, bf16>(),
+        (Variant::WinogradDown, DType::F32) => what.run::<F2Down, f32>(),
+        (Variant::WinogradDown, DType::BF16) => what.run::<F2Down, bf16>(),
+        _ => return None,
+    })
 }
 
-/// A rectangle of tiles of one image: `rows` x `cols` of them from tile (y, x) on.
-#[derive(Clone, Copy)]
-struct Unit {
-    image: usize,
-    y: usize,
-    x: usize,
-    rows: usize,
-    cols: usize,
-}
-
-/// How the tiles are cut.
-#[derive(Clone, Copy)]
-struct Plan {
-    /// Tiles of an image, and of a unit.
-    tiles: [usize; 2],
-    unit: [usize; 2],
-    /// Units of an image.
-    down: usize,
-    across: usize,
-    units: usize,
-    /// Floats of a tile's channels, of a unit's patch.
-    step: usize,
-    patch: usize,
-    panels: usize,
-    shared: bool,
-    stream: bool,
-}
-
-impl Plan {
-    fn new<W: Scheme>(job: &Job<'_>) -> Plan {
-        let g = &job.g;
-        let tiles = [g.oh.div_ceil(W::OUT), g.ow.div_ceil(W::OUT)];
-        // The transformed pixels of a unit and one panel's products stay in the second cache.
-        let most: usize = if g.c <= 128 { 32 } else { 16 };
-        let cols = tiles[1].min(if most == 32 { 8 } else { 4 });
-        let rows = tiles[0].min(most / cols);
-        let cols = tiles[1].min(most / rows);
-        let (down, across) = (tiles[0].div_ceil(rows), tiles[1].div_ceil(cols));
-        let unit = [tiles[0].div_ceil(down), tiles[1].div_ceil(across)];
-        let side = |n: usize| (n - 1) * W::STEP + W::PIXELS;
-        let units = g.n * down * across;
-        let filters = size_of_val(job.weight);
-        Plan {
-            tiles,
-            unit,
-            down,
-            across,
-            units,
-            step: odd(g.c),
-            patch: side(unit[0]) * side(unit[1]) * CHUNK,
-            panels: g.k.div_ceil(PANEL),
-            shared: filters > NEAR || units < 2 * job.cpu.pool.threads(),
-            stream: streams(g),
+/// Transformed weights a weight of a 3x3 kernel's channel becomes; `None` for a variant without transforms.
+pub fn terms(variant: Variant, operands: DType) -> Option<usize> {
+    struct Terms;
+    impl WithScheme for Terms {
+        type Output = usize;
+        fn run<W: Scheme, O: Transformed>(self) -> usize {
+            W::TERMS * W::TERMS
         }
     }
-
-    /// The most tiles of a unit.
-    fn most(&self) -> usize {
-        self.unit[0] * self.unit[1]
-    }
-
-    fn unit(&self, index: usize) -> Unit {
-        let (image, index) = (index / (self.down * self.across), index % (self.down * self.across));
-        let y = (index / self.across * self.unit[0]).min(self.tiles[0]);
-        let x = (index % self.across * self.unit[1]).min(self.tiles[1]);
-        // The last units may be smaller, or empty when the extents divide badly.
-        let (rows, cols) = (self.unit[0].min(self.tiles[0] - y), self.unit[1].min(self.tiles[1] - x));
-        if rows * cols == 0 {
-            return Unit { image, y, x, rows: 0, cols: 0 };
-        }
-        Unit { image, y, x, rows, cols }
-    }
+    with_scheme(variant, operands, Terms)
 }
 
-pub fn forward<W: Scheme>(job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
-    let plan = Plan::new::<W>(job);
-    if plan.shared { shared::<W>(job, cx, &plan) } else { private::<W>(job, cx, &plan) }
+/// Transforms the 3x3 filters of one panel, \[k\]\[c\]\[9\], to bytes that hold the operands.
+pub fn pack(variant: Variant, operands: DType, cpu: &Cpu, from: &[f32], c: usize, to: &mut [u8]) {
+    struct Pack<'a> {
+        cpu: &'a Cpu,
+        from: &'a [f32],
+        c: usize,
+        to: &'a mut [u8],
+    }
+    impl WithScheme for Pack<'_> {
+        type Output = ();
+        fn run<W: Scheme, O: Transformed>(self) {
+            let Pack { cpu, from, c, to } = self;
+            let to = elements::<O>(to);
+            cpu.isa.dispatch(filter::Transform::<W, O> { from, c, to, scheme: PhantomData });
+        }
+    }
+    let _ = with_scheme(variant, operands, Pack { cpu, from, c, to });
+}
+
+/// Runs a convolution by a variant that has a scheme.
+pub fn forward(variant: Variant, operands: DType, job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
+    struct Forward<'a, 'b> {
+        job: &'a Job<'a>,
+        cx: Cx<'b>,
+    }
+    impl WithScheme for Forward<'_, '_> {
+        type Output = Result<()>;
+        fn run<W: Scheme, O: Transformed>(self) -> Result<()> {
+            let plan = Plan::new::<W, O>(self.job);
+            let weight = self.job.weights::<O>()?;
+            if plan.shared {
+                shared::<W, O>(self.job, weight, self.cx, &plan)
+            } else {
+                private::<W, O>(self.job, weight, self.cx, &plan)
+            }
+        }
+    }
+    with_scheme(variant, operands, Forward { job, cx })
+        .unwrap_or_else(|| Err(Error::internal(format!("{variant:?} of {operands} has no scheme"))))
+}
+
+/// Floats that hold so many operands.
+fn floats<O: Operand>(elements: usize) -> usize {
+    (elements * size_of::<O>()).div_ceil(size_of::<f32>())
 }
 
 /// Every unit from its pixels to its outputs on one thread.
-fn private<W: Scheme>(job: &Job<'_>, cx: Cx<'_>, plan: &Plan) -> Result<()> {
-    let inputs = W::INPUTS * W::INPUTS * odd(plan.most() * plan.step);
-    let sums = products::<W>() * odd(plan.most() * PANEL);
-    let each = plan.patch + inputs + sums;
+fn private<W: Scheme, O: Transformed>(job: &Job<'_>, weight: &[O], cx: Cx<'_>, plan: &Plan) -> Result<()> {
+    let tiles = plan.most();
+    let inputs = floats::<O>(W::INPUTS * W::INPUTS * plan.plane::<O>(tiles));
+    let each = plan.patch.next_multiple_of(16) + inputs + W::PRODUCTS * W::PRODUCTS * sums(tiles);
     let mut memory = scratch(cx, job.cpu, each)?;
     let lanes = Parts::new(memory.data_mut::<f32>()?);
     job.cpu.pool.blocks(plan.units, |lane, index| {
-        let unit = plan.unit(index);
         // SAFETY: a lane runs one unit at a time.
         let scratch = unsafe { lanes.slice(lane * each..(lane + 1) * each) };
-        let (patch, scratch) = scratch.split_at_mut(plan.patch);
-        let (v, m) = scratch.split_at_mut(inputs);
-        let tiles = plan.most();
-        let channels = 0..job.g.c;
-        job.cpu.isa.dispatch(In::<W> {
-            job,
-            plan,
-            unit,
-            channels,
-            patch,
-            v: v.as_mut_ptr(),
-            tiles,
-            scheme: PhantomData,
-        });
-        let units = index..index + 1;
-        job.cpu.isa.dispatch(Out::<W> {
-            job,
-            plan,
-            units,
-            panels: 0..plan.panels,
-            v,
-            m,
-            tiles,
-            scheme: PhantomData,
-        });
+        let (v, scratch) = scratch.split_at_mut(inputs);
+        let (m, patch) = scratch.split_at_mut(W::PRODUCTS * W::PRODUCTS * sums(tiles));
+        let v = v.as_mut_ptr().cast::<O>();
+        let scheme = PhantomData::<W>;
+        let (unit, channels) = (plan.unit(index), 0..job.g.c);
+        job.cpu.isa.dispatch(In { job, plan, unit, channels, patch, v, tiles, scheme });
+        let (units, panels) = (index..index + 1, 0..plan.panels);
+        job.cpu.isa.dispatch(Out { job, weight, plan, units, panels, v, m, tiles, scheme });
     });
     Ok(())
 }
 
 /// Groups of units: all threads transform one, then each multiplies it with panels of its own.
-fn shared<W: Scheme>(job: &Job<'_>, cx: Cx<'_>, plan: &Plan) -> Result<()> {
+fn shared<W: Scheme, O: Transformed>(job: &Job<'_>, weight: &[O], cx: Cx<'_>, plan: &Plan) -> Result<()> {
     let (g, pool) = (&job.g, &job.cpu.pool);
     let together = (GROUP / plan.most()).clamp(1, plan.units);
     let tiles = together * plan.most();
-    let mut v = cx.workspace.tensor(crate::tensor::Desc::plain(
-        [W::INPUTS * W::INPUTS, odd(tiles * plan.step)],
-        crate::tensor::DType::F32,
-    ))?;
-    let each = plan.patch.max(products::<W>() * odd(tiles * PANEL));
+    let inputs = floats::<O>(W::INPUTS * W::INPUTS * plan.plane::<O>(tiles));
+    let mut v = cx.workspace.tensor(Desc::plain([inputs], DType::F32))?;
+    let v = Parts::new(v.data_mut::<f32>()?);
+    let each = plan.patch.max(W::PRODUCTS * W::PRODUCTS * sums(tiles));
     let mut memory = scratch(cx, job.cpu, each)?;
     let lanes = Parts::new(memory.data_mut::<f32>()?);
-    let v = Parts::new(v.data_mut::<f32>()?);
-    let chunks = g.c.div_ceil(CHUNK);
+    let scheme = PhantomData::<W>;
     for first in (0..plan.units).step_by(together) {
         let units = first..(first + together).min(plan.units);
-        let cuts = (4 * pool.threads()).div_ceil(units.len()).min(chunks);
+        let cuts = (4 * pool.threads()).div_ceil(units.len()).min(g.c.div_ceil(SLICE));
         pool.blocks(units.len() * cuts, |lane, index| {
             let (at, cut) = (index / cuts, index % cuts);
-            let unit = plan.unit(first + at);
-            let channels = split(g.c, cuts, CHUNK, cut);
+            let (unit, channels) = (plan.unit(first + at), split(g.c, cuts, SLICE, cut));
             // SAFETY: a lane runs one job at a time.
             let patch = unsafe { lanes.slice(lane * each..(lane + 1) * each) };
             // SAFETY: a job writes the rows of its unit and the columns of its channels; all lie in the planes.
-            let v = unsafe { v.pointer().add(at * plan.most() * plan.step) };
-            job.cpu.isa.dispatch(In::<W> { job, plan, unit, channels, patch, v, tiles, scheme: PhantomData });
+            let v = unsafe { v.pointer().cast::<O>().add(at * plan.most() * plan.step) };
+            job.cpu.isa.dispatch(In { job, plan, unit, channels, patch, v, tiles, scheme });
         });
-        // SAFETY: the transforms are done, and nobody writes before the next group.
-        let v = unsafe { v.slice(0..v.len()) };
         pool.blocks(plan.panels, |lane, index| {
             // SAFETY: a lane runs one panel at a time.
             let m = unsafe { lanes.slice(lane * each..(lane + 1) * each) };
-            let units = units.clone();
-            job.cpu.isa.dispatch(Out::<W> {
-                job,
-                plan,
-                units,
-                panels: index..index + 1,
-                v,
-                m,
-                tiles,
-                scheme: PhantomData,
-            });
+            let (units, panels) = (units.clone(), index..index + 1);
+            let v = v.pointer().cast::<O>();
+            job.cpu.isa.dispatch(Out { job, weight, plan, units, panels, v, m, tiles, scheme });
         });
     }
     Ok(())
 }
 
 /// The input transform of some channels of a unit.
-struct In<'a, W> {
+struct In<'a, W, O> {
     job: &'a Job<'a>,
     plan: &'a Plan,
     unit: Unit,
     channels: Range<usize>,
     patch: &'a mut [f32],
     /// The unit's first tile in the first plane.
-    v: *mut f32,
+    v: *mut O,
     /// Tiles of a plane.
     tiles: usize,
     scheme: PhantomData<W>,
 }
 
-impl<W: Scheme> Kernel for In<'_, W> {
+impl<W: Scheme, O: Transformed> Kernel for In<'_, W, O> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
         if self.unit.rows == 0 {
             return;
         }
-        let sizes = [odd(self.tiles * self.plan.step), self.plan.step];
+        let sizes = [self.plan.plane::<O>(self.tiles), self.plan.step];
         for first in self.channels.clone().step_by(CHUNK) {
             let chunk = [first, CHUNK.min(self.channels.end - first)];
+            let patch = self.patch.as_mut_ptr();
             // SAFETY: `Plan` sized the patch and the planes for the largest unit.
-            unsafe {
-                transform::input::<S, W>(self.job, &self.unit, chunk, self.patch.as_mut_ptr(), self.v, sizes)
-            };
+            unsafe { transform::input::<S, W, O>(self.job, &self.unit, chunk, patch, self.v, sizes) };
         }
     }
 }
 
 /// The products of some units with some panels, and their output transform.
-struct Out<'a, W> {
+struct Out<'a, W, O> {
     job: &'a Job<'a>,
+    weight: &'a [O],
     plan: &'a Plan,
     units: Range<usize>,
     panels: Range<usize>,
-    v: &'a [f32],
+    /// The first plane of transformed pixels, of the first unit; nobody writes them now.
+    v: *const O,
     m: &'a mut [f32],
     tiles: usize,
     scheme: PhantomData<W>,
 }
 
-impl<W: Scheme> Kernel for Out<'_, W> {
+impl<W: Scheme, O: Transformed> Kernel for Out<'_, W, O> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
         let (job, plan) = (self.job, self.plan);
-        let (g, step) = (&job.g, plan.step);
+        let (g, step, plane) = (&job.g, plan.step, plan.plane::<O>(self.tiles));
         let last = plan.unit(self.units.end - 1);
         // Rows of a group are where each unit has its place; only the last may be short.
         let rows = (self.units.len() - 1) * plan.most() + last.rows * last.cols;
-        let taps = Taps::one(g.c);
+        let mut taps = Taps { r: 1, s: 1, c: g.c, row: W::INPUTS * plane, col: plane };
+        let mut weight = self.weight[self.panels.start * W::TERMS * W::TERMS * g.c * PANEL..].as_ptr();
         for index in self.panels {
             let first = index * PANEL;
             let output = Output { job, first, width: PANEL.min(g.k - first), stream: plan.stream };
-            for product in 0..products::<W>() {
-                let (i, j) = (W::SOURCE[product / W::POINTS], W::SOURCE[product % W::POINTS]);
-                let v = self.v[(i * W::INPUTS + j) * odd(self.tiles * step)..].as_ptr();
-                let weight = &job.weight[(index * products::<W>() + product) * g.c * PANEL..][..g.c * PANEL];
-                let mut keep =
-                    Keep { to: self.m[product * odd(self.tiles * PANEL)..].as_mut_ptr(), width: PANEL };
-                for t in split(rows, products::<W>(), 1, product) {
+            for product in 0..W::PRODUCTS * W::PRODUCTS {
+                let (i, j) = (product / W::PRODUCTS, product % W::PRODUCTS);
+                (taps.r, taps.s) = (W::COUNT[i], W::COUNT[j]);
+                let v = self.v.wrapping_add((W::FIRST[i] * W::INPUTS + W::FIRST[j]) * plane);
+                let mut keep = Keep { to: self.m[product * sums(self.tiles)..].as_mut_ptr(), width: PANEL };
+                for t in split(rows, W::PRODUCTS * W::PRODUCTS, 1, product) {
                     let unit = plan.unit(self.units.start + t / plan.most());
                     output.prefetch::<S, W>(&unit, t % plan.most());
                 }
-                // SAFETY: the planes hold `tiles` rows of `step` and of PANEL floats.
-                unsafe { panel::<S>(rows, &taps, |t| v.wrapping_add(t * step), weight.as_ptr(), &mut keep) };
+                // SAFETY: the planes hold `tiles` rows of `step` and of PANEL elements, the weight TERMS x TERMS
+                // products of c x PANEL for each panel.
+                unsafe {
+                    panel::<S, O>(rows, &taps, |t| v.wrapping_add(t * step), weight, &mut keep);
+                    weight = weight.add(taps.r * taps.s * g.c * PANEL);
+                }
             }
             for (at, unit) in self.units.clone().enumerate() {
                 let unit = plan.unit(unit);
                 let m = self.m[at * plan.most() * PANEL..].as_ptr();
                 // SAFETY: as above; a unit's outputs in a panel are one job's.
-                unsafe { output.transform::<S, W>(&unit, m, odd(self.tiles * PANEL)) };
+                unsafe { output.transform::<S, W>(&unit, m, sums(self.tiles)) };
             }
         }
         if plan.stream {

@@ -4,17 +4,23 @@
 //! M(x) / (x - p) times d, with M the product of all (x - p) and N(p) the value of M(x) / (x - p) at p; the output
 //! j is the sum over p of p^j times their product. Infinity takes g2 and the coefficients of M.
 
+use super::rounding::Rounding;
 use crate::backend::cpu::simd::Simd;
 
-/// The most points of a scheme.
+/// The most points, pixels or outputs of a scheme.
 pub const MOST: usize = 6;
 
-/// One algorithm F(OUT, 3). The arrays use as many of their entries as they need.
+/// One algorithm for kernels of three. The arrays use as many of their entries as they need.
+///
+/// A product is a sum over channels of one or more terms: transformed pixel `FIRST[p] + t` times transformed weight
+/// t of the product, t < `COUNT[p]`.
 pub trait Scheme: Copy + Send + Sync + 'static {
     /// Products of a tile along an axis.
-    const POINTS: usize;
-    /// The transformed pixels that each product takes.
-    const SOURCE: [usize; MOST];
+    const PRODUCTS: usize;
+    /// The first transformed pixel of each product.
+    const FIRST: [usize; MOST];
+    /// Terms of each product.
+    const COUNT: [usize; MOST];
     /// Transformed pixels along an axis.
     const INPUTS: usize;
     /// Pixels of a tile along an axis.
@@ -25,10 +31,22 @@ pub trait Scheme: Copy + Send + Sync + 'static {
     const OUT: usize;
     /// Whether the pixels are those before up-sampling.
     const UP: bool;
+    /// How errors of operands of 16 bits make up for each other.
+    const ROUNDING: Rounding = Rounding::NONE;
 
-    /// Three weights to the points.
+    /// Terms of all products along an axis.
+    const TERMS: usize = {
+        let (mut sum, mut p) = (0, 0);
+        while p < Self::PRODUCTS {
+            sum += Self::COUNT[p];
+            p += 1;
+        }
+        sum
+    };
+
+    /// Three weights to the terms of all products.
     fn filter(g: [f64; 3]) -> [f64; MOST];
-    /// Pixels to what the products take.
+    /// Pixels to transformed pixels.
     ///
     /// # Safety
     /// That of [`Simd`].
@@ -50,13 +68,15 @@ const B: f64 = 3.0 / 2.0;
 pub struct F4;
 
 impl Scheme for F4 {
-    const POINTS: usize = 6;
-    const SOURCE: [usize; MOST] = [0, 1, 2, 3, 4, 5];
+    const PRODUCTS: usize = 6;
+    const FIRST: [usize; MOST] = [0, 1, 2, 3, 4, 5];
+    const COUNT: [usize; MOST] = [1; MOST];
     const INPUTS: usize = 6;
     const PIXELS: usize = 6;
     const STEP: usize = 4;
     const OUT: usize = 4;
     const UP: bool = false;
+    const ROUNDING: Rounding = Rounding::F4;
 
     #[inline(always)]
     fn filter([g0, g1, g2]: [f64; 3]) -> [f64; MOST] {
@@ -120,8 +140,9 @@ impl Scheme for F4 {
 pub struct F4Up;
 
 impl Scheme for F4Up {
-    const POINTS: usize = 5;
-    const SOURCE: [usize; MOST] = [0, 1, 2, 2, 3, 0];
+    const PRODUCTS: usize = 5;
+    const FIRST: [usize; MOST] = [0, 1, 2, 2, 3, 0];
+    const COUNT: [usize; MOST] = [1; MOST];
     const INPUTS: usize = 4;
     const PIXELS: usize = 4;
     const STEP: usize = 2;
@@ -175,5 +196,71 @@ impl Scheme for F4Up {
                 m0,
             ]
         }
+    }
+}
+
+/// F(2, 3) of a signal in which every pixel stands twice, padded by one: d = (p, q, q, r) gives g0 p + (g1 + g2) q and
+/// (g0 + g1) q + g2 r by three products. Nearly no error of its own: for operands of 16 bits.
+#[derive(Clone, Copy)]
+pub struct F2Up;
+
+impl Scheme for F2Up {
+    const PRODUCTS: usize = 3;
+    const FIRST: [usize; MOST] = [0, 1, 2, 0, 0, 0];
+    const COUNT: [usize; MOST] = [1; MOST];
+    const INPUTS: usize = 3;
+    const PIXELS: usize = 3;
+    const STEP: usize = 1;
+    const OUT: usize = 2;
+    const UP: bool = true;
+
+    #[inline(always)]
+    fn filter([g0, g1, g2]: [f64; 3]) -> [f64; MOST] {
+        [g0, g0 + g1 + g2, g2, 0.0, 0.0, 0.0]
+    }
+
+    #[inline(always)]
+    unsafe fn input<S: Simd>([p, q, r, _, _, _]: [S::V; MOST]) -> [S::V; MOST] {
+        // SAFETY: the caller's.
+        unsafe { [S::sub(p, q), q, S::sub(r, q), p, p, p] }
+    }
+
+    #[inline(always)]
+    unsafe fn output<S: Simd>([m0, m1, m2, _, _, _]: [S::V; MOST]) -> [S::V; MOST] {
+        // SAFETY: the caller's.
+        unsafe { [S::add(m0, m1), S::add(m1, m2), m0, m0, m0, m0] }
+    }
+}
+
+/// Two outputs of stride 2: the even pixels by F(2, 2) with g0 and g2, the odd ones by g1. What only one output
+/// takes is one product of two terms.
+#[derive(Clone, Copy)]
+pub struct F2Down;
+
+impl Scheme for F2Down {
+    const PRODUCTS: usize = 3;
+    const FIRST: [usize; MOST] = [0, 2, 3, 0, 0, 0];
+    const COUNT: [usize; MOST] = [2, 1, 2, 0, 0, 0];
+    const INPUTS: usize = 5;
+    const PIXELS: usize = 5;
+    const STEP: usize = 4;
+    const OUT: usize = 2;
+    const UP: bool = false;
+
+    #[inline(always)]
+    fn filter([g0, g1, g2]: [f64; 3]) -> [f64; MOST] {
+        [g0, g1, g0 + g2, g2, g1, 0.0]
+    }
+
+    #[inline(always)]
+    unsafe fn input<S: Simd>([d0, d1, d2, d3, d4, _]: [S::V; MOST]) -> [S::V; MOST] {
+        // SAFETY: the caller's.
+        unsafe { [S::sub(d0, d2), d1, d2, S::sub(d4, d2), d3, d0] }
+    }
+
+    #[inline(always)]
+    unsafe fn output<S: Simd>([m0, m1, m2, _, _, _]: [S::V; MOST]) -> [S::V; MOST] {
+        // SAFETY: the caller's.
+        unsafe { [S::add(m0, m1), S::add(m1, m2), m0, m0, m0, m0] }
     }
 }

@@ -2,12 +2,13 @@
 
 #![allow(clippy::needless_range_loop)] // The loops transpose.
 
+use super::plan::{CHUNK, Unit};
 use super::scheme::{MOST, Scheme};
-use super::{CHUNK, Unit};
-use crate::backend::cpu::simd::Simd;
+use crate::backend::cpu::simd::{Lanes, Simd};
 use crate::ops::conv2d::cpu::Job;
 use crate::ops::conv2d::cpu::stage::Patch;
-use crate::ops::conv2d::cpu::tile::PANEL;
+use crate::ops::conv2d::cpu::tile::{Operand, PANEL};
+use half::bf16;
 
 /// Stages and transforms the channels `first..first + count`, at most [`CHUNK`], of a unit's tiles. Input (i, j) of
 /// the unit's t-th tile goes to `v + (i * INPUTS + j) * plane + t * step + first`.
@@ -15,12 +16,12 @@ use crate::ops::conv2d::cpu::tile::PANEL;
 /// # Safety
 /// That of [`Simd`]; `patch` holds the unit's pixels of one chunk, `v` all planes, `step` whole vectors.
 #[inline(always)]
-pub unsafe fn input<S: Simd, W: Scheme>(
+pub unsafe fn input<S: Simd, W: Scheme, O: Transformed>(
     job: &Job<'_>,
     unit: &Unit,
     [first, count]: [usize; 2],
     patch: *mut f32,
-    v: *mut f32,
+    v: *mut O,
     [plane, step]: [usize; 2],
 ) {
     let g = &job.g;
@@ -36,15 +37,15 @@ pub unsafe fn input<S: Simd, W: Scheme>(
     };
     // SAFETY: the caller's.
     unsafe {
-        job.stage::<S>(&area, first, count, patch, CHUNK);
+        job.stage::<S, f32>(&area, first, count, patch, CHUNK);
         for t in 0..unit.rows * unit.cols {
             let at = (t / unit.cols * area.cols + t % unit.cols) * W::STEP * CHUNK;
             for lane in (0..count).step_by(S::LANES) {
                 let from = patch.add(at + lane);
                 let to = v.add(t * step + first + lane);
                 // In halves, which the registers hold; what a half does not need of a column is not computed.
-                rows::<S, W, 0>(from, area.cols * CHUNK, to, plane);
-                rows::<S, W, HALF>(from, area.cols * CHUNK, to, plane);
+                rows::<S, W, O, 0>(from, area.cols * CHUNK, to, plane);
+                rows::<S, W, O, HALF>(from, area.cols * CHUNK, to, plane);
             }
         }
     }
@@ -54,10 +55,10 @@ const HALF: usize = MOST / 2;
 
 /// The inputs (i, j) of one tile and vector of channels for i in FIRST..FIRST + HALF.
 #[inline(always)]
-unsafe fn rows<S: Simd, W: Scheme, const FIRST: usize>(
+unsafe fn rows<S: Simd, W: Scheme, O: Transformed, const FIRST: usize>(
     from: *const f32,
     line: usize,
-    to: *mut f32,
+    to: *mut O,
     plane: usize,
 ) {
     // SAFETY: the caller's.
@@ -76,8 +77,47 @@ unsafe fn rows<S: Simd, W: Scheme, const FIRST: usize>(
         }
         for (i, &row) in columns.iter().enumerate().take(W::INPUTS.saturating_sub(FIRST)) {
             let row = W::input::<S>(row);
-            for (j, &value) in row.iter().enumerate().take(W::INPUTS) {
-                S::store(to.add(((FIRST + i) * W::INPUTS + j) * plane), value);
+            O::put::<S, W>(to.add((FIRST + i) * W::INPUTS * plane), plane, row);
+        }
+    }
+}
+
+/// Operands that are made of transformed pixels.
+pub trait Transformed: Operand {
+    /// Writes a row of them, `plane` elements apart.
+    ///
+    /// # Safety
+    /// That of [`Simd`].
+    unsafe fn put<S: Simd, W: Scheme>(to: *mut Self, plane: usize, row: [S::V; MOST]);
+}
+
+impl Transformed for f32 {
+    #[inline(always)]
+    unsafe fn put<S: Simd, W: Scheme>(to: *mut f32, plane: usize, row: [S::V; MOST]) {
+        for (j, &value) in row.iter().enumerate().take(W::INPUTS) {
+            // SAFETY: the caller's.
+            unsafe { S::store(to.add(j * plane), value) };
+        }
+    }
+}
+
+impl Transformed for bf16 {
+    #[inline(always)]
+    unsafe fn put<S: Simd, W: Scheme>(to: *mut bf16, plane: usize, row: [S::V; MOST]) {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut errors = [S::splat(0.0); MOST];
+            for i in 0..W::INPUTS {
+                let j = W::ROUNDING.order[i];
+                let mut value = row[j];
+                for before in 0..i {
+                    let share = W::ROUNDING.pixels[i][before];
+                    if share != 0.0 {
+                        value = S::fma(S::splat(-share), errors[before], value);
+                    }
+                }
+                errors[i] = S::sub(S::near_bf16(value), row[j]);
+                <bf16 as Lanes>::store::<S>(to.add(j * plane), value);
             }
         }
     }
@@ -114,7 +154,7 @@ impl Output<'_> {
     }
 
     /// Transforms the products of a unit's tiles, product (i, j) of the t-th at
-    /// `m + (i * POINTS + j) * plane + t * PANEL`, and adds bias and residual.
+    /// `m + (i * PRODUCTS + j) * plane + t * PANEL`, and adds bias and residual.
     ///
     /// # Safety
     /// That of [`Simd`]; `m` holds all planes, and the outputs of this unit and panel are nobody else's.
@@ -128,10 +168,10 @@ impl Output<'_> {
                     let m = m.add(t * PANEL + column);
                     let zero = S::splat(0.0);
                     let mut rows = [[zero; MOST]; MOST];
-                    for j in 0..W::POINTS {
+                    for j in 0..W::PRODUCTS {
                         let mut products = [zero; MOST];
-                        for (i, product) in products.iter_mut().enumerate().take(W::POINTS) {
-                            *product = S::load(m.add((i * W::POINTS + j) * plane));
+                        for (i, product) in products.iter_mut().enumerate().take(W::PRODUCTS) {
+                            *product = S::load(m.add((i * W::PRODUCTS + j) * plane));
                         }
                         let products = W::output::<S>(products);
                         for y in 0..W::OUT {
