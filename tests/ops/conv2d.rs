@@ -1,8 +1,9 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, cx, device, on, random, refuses};
+use crate::table::{Case, Wide, check, cx, device, on, random, refuses, same_bits};
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::{Exec, Param, Prepare};
-use fqgan::ops::conv2d::{Conv2d, Norm, Pack, Variant};
+use fqgan::ops::conv2d::{Conv2d, Norm, Pack, Variant, WithSums};
+use fqgan::ops::group_norm::Coefficients;
 use fqgan::tensor::{DType, Tensor};
 use half::f16;
 use proptest::prelude::*;
@@ -148,6 +149,68 @@ fn the_models_shapes() {
     check_all(Conv2d { stride: 2, padding: [0, 0, 1, 1], ..same }, 6, [1, 14, 18, 64], [64, 3, 3]);
     check_all(Conv2d { upsample: true, ..same }, 7, [1, 9, 7, 64], [64, 3, 3]);
     check_all(Conv2d::same(1), 8, [1, 4, 4, 256], [8, 1, 1]);
+}
+
+/// The coefficients of a GroupNorm in two groups, of weight 1 and bias 0, by the sums that the convolution gathered.
+fn normed(op: Conv2d, pack: Option<Pack>, inputs: Vec<Tensor>) -> Case {
+    let k = inputs[1].shape()[0];
+    let (one, zero) = (
+        Tensor::from_slice([k], &vec![1.0f32; k]).unwrap(),
+        Tensor::from_slice([k], &vec![0.0f32; k]).unwrap(),
+    );
+    let case = Case::new(op, inputs, 1e-5, move |all| {
+        let out = oracle(&op, all);
+        let n = all[0].shape[0];
+        let (positions, width) = (out.len() / n / k, k / 2);
+        let mut found = vec![0.0; n * 2 * k];
+        for (image, out) in out.chunks_exact(positions * k).enumerate() {
+            for channel in 0..k {
+                let group = channel / width * width;
+                let values = || (0..positions).flat_map(|p| out[p * k + group..][..width].iter());
+                let mean = values().sum::<f64>() / (positions * width) as f64;
+                let variance =
+                    values().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (positions * width) as f64;
+                found[image * 2 * k + channel] = 1.0 / (variance + 1e-6).sqrt();
+                found[(image * 2 + 1) * k + channel] = -mean / (variance + 1e-6).sqrt();
+            }
+        }
+        vec![found]
+    });
+    let name = format!("sums of {} {op:?} {:?}", case.name, pack.map(|p| p.variant));
+    case.with_run(name, move |e, inputs| {
+        let mut refs: Vec<&Tensor> = inputs.iter().collect();
+        let weight = pack.map(|p| p.prepare(cx(e), refs[1])).transpose()?;
+        refs[1] = weight.as_ref().unwrap_or(refs[1]);
+        let [out, sums] = e.apply(WithSums(op), &refs)?;
+        let [alone] = e.apply(op, &refs)?;
+        assert!(same_bits(&out, &alone), "{op:?}: the sums changed the output");
+        e.apply(Coefficients { groups: 2, eps: 1e-6 }, &[&out, &one, &zero, &sums]).map(Vec::from)
+    })
+}
+
+#[test]
+fn sums_for_a_group_norm() {
+    let same = Conv2d::same(3);
+    for (op, image, kernel) in [
+        (same, [1, 33, 47, 32], [64, 3, 3]),
+        (Conv2d { residual: true, ..same }, [2, 16, 16, 16], [40, 3, 3]),
+        (Conv2d { stride: 2, padding: [0, 0, 1, 1], ..same }, [1, 18, 30, 16], [32, 3, 3]),
+        (Conv2d { upsample: true, ..same }, [1, 9, 9, 16], [34, 3, 3]),
+        (Conv2d::same(1), [3, 20, 20, 8], [6, 1, 1]),
+        (same, [1, 1, 1, 16], [16, 3, 3]),
+    ] {
+        let mut inputs = inputs(&op, 1, image, kernel);
+        // Far from zero, where sums of squares about zero would lose all digits of the variance.
+        let far: Vec<f32> = inputs[2].data::<f32>().unwrap().iter().map(|b| b + 100.0).collect();
+        inputs[2] = Tensor::from_slice([kernel[0]], &far).unwrap();
+        check(&normed(op, None, inputs.clone()));
+        for variant in Variant::ALL {
+            let pack = Pack { variant: Some(variant), ..op.pack() };
+            if on(&device(Isa::best(), 1), |e| pack.prepare(cx(e), &inputs[1]).is_ok()) {
+                check(&normed(op, Some(pack), inputs.clone()));
+            }
+        }
+    }
 }
 
 #[test]

@@ -57,6 +57,17 @@ impl Conv2d {
     }
 }
 
+/// Rows of the sums of a part: how many positions, a value of the channel near all of them (its pivot), the sum of
+/// x - pivot, and the sum of its square.
+pub const SUMS: usize = 4;
+
+/// A convolution that also gathers what a GroupNorm of its output needs, so that it need not be read for that.
+///
+/// Inputs as of [`Conv2d`]. Outputs: its output, and (n, parts, [`SUMS`], k) f32 for some parts of an image, which
+/// [`super::group_norm::Coefficients`] takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WithSums(pub Conv2d);
+
 /// Extents of one convolution, checked.
 #[derive(Clone, Copy, Debug)]
 struct Geometry {
@@ -108,6 +119,12 @@ impl Geometry {
             )));
         };
         Ok(Geometry { n, h, w, c, k, r, s, oh, ow, stride: op.stride, top, left, up })
+    }
+
+    /// Parts of an image that sums are taken over, where its positions can be counted.
+    fn checked_parts(&self, weight: &Desc) -> Option<usize> {
+        self.oh.checked_mul(self.ow)?;
+        Some(cpu::sum_parts(weight, self))
     }
 
     fn output(&self) -> [usize; 4] {
@@ -162,11 +179,45 @@ impl Op for Conv2d {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         let g = Geometry::new(self, all[0].desc(), all[1].desc())?;
         match cx.device {
-            Device::Cpu(cpu) => cpu::forward(self, &g, cx, cpu, all, &mut outputs[0]),
+            Device::Cpu(cpu) => cpu::forward(self, &g, cx, cpu, all, &mut outputs[0], None),
         }
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
         backward::conv2d(self, e, pass)
+    }
+}
+
+impl Op<2> for WithSums {
+    const NAME: &'static str = "conv2d";
+
+    fn outputs(&self, all: &[Desc]) -> Result<[Desc; 2]> {
+        let [out] = self.0.outputs(all)?;
+        let g = Geometry::new(&self.0, &all[0], &all[1])?;
+        let Some(parts) = g.checked_parts(&all[1]) else {
+            return Err(Error::invalid(format!("{out}: too large to sum")));
+        };
+        Ok([out, Desc::plain([g.n, parts, SUMS, g.k], DType::F32)])
+    }
+
+    fn cost(&self, all: &[Desc]) -> Cost {
+        self.0.cost(all)
+    }
+
+    fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 2]) -> Result<()> {
+        let g = Geometry::new(&self.0, all[0].desc(), all[1].desc())?;
+        let [out, sums] = outputs;
+        match cx.device {
+            Device::Cpu(cpu) => cpu::forward(&self.0, &g, cx, cpu, all, out, Some(sums)),
+        }
+    }
+
+    /// Through the output alone: what takes the sums takes the output too, and sends its gradient there.
+    fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 2>) -> Result<Gradients> {
+        let [out, _] = pass.outputs;
+        let [grad, _] = pass.grads;
+        let (outputs, grads) = ([out.clone()], [grad.clone()]);
+        let pass = Backward { inputs: pass.inputs, outputs: &outputs, grads: &grads, wanted: pass.wanted };
+        self.0.backward(e, &pass)
     }
 }

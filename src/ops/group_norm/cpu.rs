@@ -8,6 +8,8 @@ use half::bf16;
 
 /// Positions a block: short enough for f32 sums, and the cut does not depend on the threads.
 const BLOCK: usize = 256;
+/// Rows of a part's sums: see [`Coefficients`].
+const ROWS: usize = 4;
 
 pub(super) fn coefficients(
     op: &Coefficients,
@@ -36,37 +38,42 @@ fn coefficients_of<T: Lanes>(
     let x = inputs[0].data::<T>()?;
     let (weight, bias) = (inputs[1].data::<f32>()?, inputs[2].data::<f32>()?);
 
-    let mut sums = cx.workspace.tensor(Desc::plain([n, blocks, 2, c], DType::F32))?;
-    let parts = Parts::new(sums.data_mut::<f32>()?);
-    cpu.pool.blocks(n * blocks, |_, index| {
-        let (image, block) = (index / blocks, index % blocks);
-        let of_image = &x[image * positions * c..][..positions * c];
-        let rows = &of_image[block * BLOCK * c..positions.min((block + 1) * BLOCK) * c];
-        // SAFETY: one part a block.
-        let sums = unsafe { parts.slice(index * 2 * c..(index + 1) * 2 * c) };
-        cpu.isa.dispatch(Sums { rows, pivot: &of_image[..c], sums });
-    });
+    let mut found;
+    let sums = match inputs.get(3) {
+        Some(gathered) => gathered.data::<f32>()?,
+        None => {
+            found = cx.workspace.tensor(Desc::plain([n, blocks, ROWS, c], DType::F32))?;
+            let parts = Parts::new(found.data_mut::<f32>()?);
+            cpu.pool.blocks(n * blocks, |_, index| {
+                let (image, block) = (index / blocks, index % blocks);
+                let of_image = &x[image * positions * c..][..positions * c];
+                let rows = &of_image[block * BLOCK * c..positions.min((block + 1) * BLOCK) * c];
+                // SAFETY: one part a block.
+                let sums = unsafe { parts.slice(index * ROWS * c..(index + 1) * ROWS * c) };
+                cpu.isa.dispatch(Sums { rows, c, sums });
+            });
+            found.data::<f32>()?
+        }
+    };
 
-    let sums = sums.data::<f32>()?;
     let out = out.data_mut::<f32>()?;
     let width = c / op.groups;
     for image in 0..n {
+        let of_image = &sums[image * sums.len() / n..(image + 1) * sums.len() / n];
         for group in 0..op.groups {
             let mut mean = 0.0;
             let mut square = 0.0;
             for channel in group * width..(group + 1) * width {
-                let (mut sum, mut sum2) = (0.0f64, 0.0f64);
-                for block in 0..blocks {
-                    let at = (image * blocks + block) * 2 * c;
-                    sum += f64::from(sums[at + channel]);
-                    sum2 += f64::from(sums[at + c + channel]);
+                for part in of_image.chunks_exact(ROWS * c) {
+                    let [count, pivot, sum, sum2] =
+                        [0, 1, 2, 3].map(|row| f64::from(part[row * c + channel]));
+                    // Sums are of x - pivot; this gives the channel's mean and mean square about zero in f64.
+                    mean += count * pivot + sum;
+                    square += sum2 + pivot * (2.0 * sum + count * pivot);
                 }
-                // Sums are of x - pivot; this gives the channel's mean and mean square about zero in f64.
-                let pivot = f64::from(x[image * positions * c + channel].get());
-                let count = positions as f64;
-                mean += pivot + sum / count;
-                square += sum2 / count + 2.0 * pivot * sum / count + pivot * pivot;
             }
+            mean /= positions as f64;
+            square /= positions as f64;
             mean /= width as f64;
             let variance = (square / width as f64 - mean * mean).max(0.0);
             let inverse = 1.0 / (variance + f64::from(op.eps)).sqrt();
@@ -80,11 +87,11 @@ fn coefficients_of<T: Lanes>(
     Ok(())
 }
 
-/// Per channel, the sum and the sum of squares of x - pivot over some rows. The pivot, a value of the channel
-/// itself, keeps the variance of a channel far from zero exact.
+/// Per channel, the number of rows, a pivot, the sum and the sum of squares of x - pivot. The pivot, a value of the
+/// channel itself, keeps the variance of a channel far from zero exact.
 struct Sums<'a, T> {
     rows: &'a [T],
-    pivot: &'a [T],
+    c: usize,
     sums: &'a mut [f32],
 }
 
@@ -92,23 +99,24 @@ impl<T: Lanes> Kernel for Sums<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let c = self.pivot.len();
-        let (sum, sum2) = self.sums.split_at_mut(c);
+        let c = self.c;
         for first in (0..c).step_by(S::LANES) {
             let n = S::LANES.min(c - first);
-            // SAFETY: `first + n <= c`, and each row of `rows` has c elements.
+            // SAFETY: `first + n <= c`, and each row of `rows` and `sums` has c elements.
             unsafe {
-                let pivot = T::load_n::<S>(self.pivot.as_ptr().add(first), n);
+                let pivot = T::load_n::<S>(self.rows.as_ptr().add(first), n);
                 let (mut a, mut b) = (S::splat(0.0), S::splat(0.0));
                 for row in self.rows.chunks_exact(c) {
                     let p = row.as_ptr().add(first);
-                    let x = T::load_n::<S>(p, n);
+                    let x = if n == S::LANES { T::load::<S>(p) } else { T::load_n::<S>(p, n) };
                     let d = S::sub(x, pivot);
                     a = S::add(a, d);
                     b = S::fma(d, d, b);
                 }
-                S::store_n(sum.as_mut_ptr().add(first), a, n);
-                S::store_n(sum2.as_mut_ptr().add(first), b, n);
+                let count = S::splat((self.rows.len() / c) as f32);
+                for (row, value) in [count, pivot, a, b].into_iter().enumerate() {
+                    S::store_n(self.sums.as_mut_ptr().add(row * c + first), value, n);
+                }
             }
         }
     }

@@ -19,6 +19,9 @@ use crate::tensor::{DType, Desc, Tensor};
 /// The per-image, per-channel scale and shift that GroupNorm amounts to.
 ///
 /// Inputs: x (n, h, w, c) f32 or bf16; weight (c) and bias (c) f32. Output: (n, 2, c) f32, scale then shift.
+/// A fourth input may be sums of x (n, parts, 4, c) f32, as [`super::conv2d::WithSums`] gathers them: then x is not
+/// read. For each part of an image's positions and each channel: how many there are, a pivot, and the
+/// sums of x - pivot and of its square.
 #[derive(Clone, Copy, Debug)]
 pub struct Coefficients {
     /// Groups; divides c.
@@ -31,9 +34,17 @@ impl Op for Coefficients {
     const NAME: &'static str = "group_norm";
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
-        let [x, weight, bias] = inputs::<3>(all)?;
+        let (first, sums) = all.split_at(all.len().min(3));
+        let [x, weight, bias] = inputs::<3>(first)?;
         let [n, h, w, c] = dims("x", &x)?;
         expect_type("x", &x, &[DType::F32, DType::BF16])?;
+        if let Some(sums) = sums.first() {
+            let [_, parts, _, _] = dims("sums", sums)?;
+            expect("sums", sums, &[n, parts, 4, c], DType::F32)?;
+        }
+        if sums.len() > 1 {
+            return Err(Error::internal(format!("{} inputs, expected at most 4", all.len())));
+        }
         expect("weight", &weight, &[c], DType::F32)?;
         expect("bias", &bias, &[c], DType::F32)?;
         if self.groups == 0 || !c.is_multiple_of(self.groups) {
@@ -46,8 +57,11 @@ impl Op for Coefficients {
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
-        let x = &all[0];
-        Cost { flops: 3.0 * x.shape.count() as f64, bytes: (x.shape.count() * x.dtype.size()) as f64 }
+        let read = all.get(3).unwrap_or(&all[0]);
+        Cost {
+            flops: 3.0 * read.shape.count() as f64,
+            bytes: (read.shape.count() * read.dtype.size()) as f64,
+        }
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {

@@ -4,6 +4,7 @@
 mod direct;
 mod scatter;
 mod stage;
+mod sums;
 mod tile;
 mod weights;
 mod winograd;
@@ -32,6 +33,8 @@ struct Job<'a> {
     silu: bool,
     residual: Option<&'a [f32]>,
     out: Parts<'a, f32>,
+    /// (n, parts, SUMS, k), where the variant gathers them.
+    sums: Option<Parts<'a, f32>>,
 }
 
 pub fn forward(
@@ -41,6 +44,7 @@ pub fn forward(
     cpu: &Cpu,
     inputs: &[&Tensor],
     out: &mut Tensor,
+    sums: Option<&mut Tensor>,
 ) -> Result<()> {
     if g.n * g.oh * g.ow == 0 {
         return Ok(());
@@ -57,6 +61,9 @@ pub fn forward(
     };
     let variant =
         Variant::of(weight.desc()).ok_or_else(|| Error::internal("the weight's packing is unknown"))?;
+    // Of a weight that is packed here nobody knew the variant when the sums were shaped.
+    let gathers = gathered(inputs[1].desc(), g).is_some();
+    let mut sums = sums.map(|t| t.data_mut::<f32>()).transpose()?;
     let mut rest = inputs[3..].iter();
     let mut next = |present: bool| {
         let input = if present { rest.next() } else { None };
@@ -72,13 +79,29 @@ pub fn forward(
         silu: op.norm.is_some_and(|n| n.silu),
         residual: next(op.residual)?,
         out: Parts::new(out.data_mut()?),
+        sums: sums.as_deref_mut().filter(|_| gathers).map(Parts::new),
     };
     match (variant, weight.dtype()) {
-        (Variant::Direct, DType::BF16) => direct::forward::<bf16>(&job, cx),
-        (Variant::Direct, _) => direct::forward::<f32>(&job, cx),
-        (Variant::Scatter, _) => scatter::forward(&job, cx),
-        (_, operands) => winograd::forward(variant, operands, &job, cx),
+        (Variant::Direct, DType::BF16) => direct::forward::<bf16>(&job, cx)?,
+        (Variant::Direct, _) => direct::forward::<f32>(&job, cx)?,
+        (Variant::Scatter, _) => scatter::forward(&job, cx)?,
+        (_, operands) => winograd::forward(variant, operands, &job, cx)?,
     }
+    drop(job);
+    if let Some(sums) = sums.filter(|_| !gathers) {
+        sums::fill(g, cpu, out.data()?, sums);
+    }
+    Ok(())
+}
+
+/// Parts of an image that sums are taken over.
+pub fn sum_parts(weight: &Desc, g: &Geometry) -> usize {
+    gathered(weight, g).unwrap_or_else(|| sums::parts(g))
+}
+
+/// The same where the weight's variant gathers the sums.
+fn gathered(weight: &Desc, g: &Geometry) -> Option<usize> {
+    winograd::units(Variant::of(weight)?, weight.dtype, g)
 }
 
 impl Job<'_> {
@@ -89,8 +112,8 @@ impl Job<'_> {
         let bytes = self.weight.storage().as_bytes();
         let fits = |n: &usize| n * size_of::<O>() <= bytes.len() && bytes.as_ptr().cast::<O>().is_aligned();
         match count.filter(fits) {
-            // SAFETY: in bounds and aligned; every bit pattern is an element.
             Some(count) if desc.dtype == O::DTYPE => {
+                // SAFETY: in bounds and aligned; every bit pattern is an element.
                 Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), count) })
             }
             _ => Err(Error::invalid(format!("{desc}: its memory is not what conv2d packed"))),

@@ -20,10 +20,10 @@ use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Cpu, Parts, split};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
-use crate::ops::conv2d::Variant;
+use crate::ops::conv2d::{Geometry, SUMS, Variant};
 use crate::tensor::{DType, Desc};
 use half::bf16;
-use plan::{CHUNK, Plan, Unit, sums};
+use plan::{CHUNK, Cut, Plan, Unit, sums};
 use scheme::{F2Down, F2Up, F4, F4Up, Scheme};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -63,6 +63,18 @@ pub fn terms(variant: Variant, operands: DType) -> Option<usize> {
         }
     }
     with_scheme(variant, operands, Terms)
+}
+
+/// Parts of an image that sums are taken over; `None` for a variant without transforms.
+pub fn units(variant: Variant, operands: DType, g: &Geometry) -> Option<usize> {
+    struct Units<'a>(&'a Geometry);
+    impl WithScheme for Units<'_> {
+        type Output = usize;
+        fn run<W: Scheme, O: Transformed>(self) -> usize {
+            Cut::new::<W, O>(self.0).of_image()
+        }
+    }
+    with_scheme(variant, operands, Units(g))
 }
 
 /// Transforms the 3x3 filters of one panel, \[k\]\[c\]\[9\], to bytes that hold the operands.
@@ -113,7 +125,7 @@ fn floats<O: Operand>(elements: usize) -> usize {
 
 /// Every unit from its pixels to its outputs on one thread.
 fn private<W: Scheme, O: Transformed>(job: &Job<'_>, weight: &[O], cx: Cx<'_>, plan: &Plan) -> Result<()> {
-    let tiles = plan.most();
+    let tiles = plan.cut.most();
     let inputs = floats::<O>(W::INPUTS * W::INPUTS * plan.plane::<O>(tiles));
     let each = plan.patch.next_multiple_of(16) + inputs + W::PRODUCTS * W::PRODUCTS * sums(tiles);
     let mut memory = scratch(cx, job.cpu, each)?;
@@ -125,7 +137,7 @@ fn private<W: Scheme, O: Transformed>(job: &Job<'_>, weight: &[O], cx: Cx<'_>, p
         let (m, patch) = scratch.split_at_mut(W::PRODUCTS * W::PRODUCTS * sums(tiles));
         let v = v.as_mut_ptr().cast::<O>();
         let scheme = PhantomData::<W>;
-        let (unit, channels) = (plan.unit(index), 0..job.g.c);
+        let (unit, channels) = (plan.cut.unit(index), 0..job.g.c);
         job.cpu.isa.dispatch(In { job, plan, unit, channels, patch, v, tiles, scheme });
         let (units, panels) = (index..index + 1, 0..plan.panels);
         job.cpu.isa.dispatch(Out { job, weight, plan, units, panels, v, m, tiles, scheme });
@@ -136,8 +148,8 @@ fn private<W: Scheme, O: Transformed>(job: &Job<'_>, weight: &[O], cx: Cx<'_>, p
 /// Groups of units: all threads transform one, then each multiplies it with panels of its own.
 fn shared<W: Scheme, O: Transformed>(job: &Job<'_>, weight: &[O], cx: Cx<'_>, plan: &Plan) -> Result<()> {
     let (g, pool) = (&job.g, &job.cpu.pool);
-    let together = (GROUP / plan.most()).clamp(1, plan.units);
-    let tiles = together * plan.most();
+    let together = (GROUP / plan.cut.most()).clamp(1, plan.units);
+    let tiles = together * plan.cut.most();
     let inputs = floats::<O>(W::INPUTS * W::INPUTS * plan.plane::<O>(tiles));
     let mut v = cx.workspace.tensor(Desc::plain([inputs], DType::F32))?;
     let v = Parts::new(v.data_mut::<f32>()?);
@@ -150,11 +162,11 @@ fn shared<W: Scheme, O: Transformed>(job: &Job<'_>, weight: &[O], cx: Cx<'_>, pl
         let cuts = (4 * pool.threads()).div_ceil(units.len()).min(g.c.div_ceil(SLICE));
         pool.blocks(units.len() * cuts, |lane, index| {
             let (at, cut) = (index / cuts, index % cuts);
-            let (unit, channels) = (plan.unit(first + at), split(g.c, cuts, SLICE, cut));
+            let (unit, channels) = (plan.cut.unit(first + at), split(g.c, cuts, SLICE, cut));
             // SAFETY: a lane runs one job at a time.
             let patch = unsafe { lanes.slice(lane * each..(lane + 1) * each) };
             // SAFETY: a job writes the rows of its unit and the columns of its channels; all lie in the planes.
-            let v = unsafe { v.pointer().cast::<O>().add(at * plan.most() * plan.step) };
+            let v = unsafe { v.pointer().cast::<O>().add(at * plan.cut.most() * plan.step) };
             job.cpu.isa.dispatch(In { job, plan, unit, channels, patch, v, tiles, scheme });
         });
         pool.blocks(plan.panels, |lane, index| {
@@ -219,9 +231,9 @@ impl<W: Scheme, O: Transformed> Kernel for Out<'_, W, O> {
     fn run<S: Simd>(self) {
         let (job, plan) = (self.job, self.plan);
         let (g, step, plane) = (&job.g, plan.step, plan.plane::<O>(self.tiles));
-        let last = plan.unit(self.units.end - 1);
+        let last = plan.cut.unit(self.units.end - 1);
         // Rows of a group are where each unit has its place; only the last may be short.
-        let rows = (self.units.len() - 1) * plan.most() + last.rows * last.cols;
+        let rows = (self.units.len() - 1) * plan.cut.most() + last.rows * last.cols;
         let mut taps = Taps { r: 1, s: 1, c: g.c, row: W::INPUTS * plane, col: plane };
         let mut weight = self.weight[self.panels.start * W::TERMS * W::TERMS * g.c * PANEL..].as_ptr();
         for index in self.panels {
@@ -233,8 +245,8 @@ impl<W: Scheme, O: Transformed> Kernel for Out<'_, W, O> {
                 let v = self.v.wrapping_add((W::FIRST[i] * W::INPUTS + W::FIRST[j]) * plane);
                 let mut keep = Keep { to: self.m[product * sums(self.tiles)..].as_mut_ptr(), width: PANEL };
                 for t in split(rows, W::PRODUCTS * W::PRODUCTS, 1, product) {
-                    let unit = plan.unit(self.units.start + t / plan.most());
-                    output.prefetch::<S, W>(&unit, t % plan.most());
+                    let unit = plan.cut.unit(self.units.start + t / plan.cut.most());
+                    output.prefetch::<S, W>(&unit, t % plan.cut.most());
                 }
                 // SAFETY: the planes hold `tiles` rows of `step` and of PANEL elements, the weight TERMS x TERMS
                 // products of c x PANEL for each panel.
@@ -243,11 +255,21 @@ impl<W: Scheme, O: Transformed> Kernel for Out<'_, W, O> {
                     weight = weight.add(taps.r * taps.s * g.c * PANEL);
                 }
             }
-            for (at, unit) in self.units.clone().enumerate() {
-                let unit = plan.unit(unit);
-                let m = self.m[at * plan.most() * PANEL..].as_ptr();
+            for (at, which) in self.units.clone().enumerate() {
+                let unit = plan.cut.unit(which);
+                let m = self.m[at * plan.cut.most() * PANEL..].as_ptr();
                 // SAFETY: as above; a unit's outputs in a panel are one job's.
-                unsafe { output.transform::<S, W>(&unit, m, sums(self.tiles)) };
+                unsafe {
+                    match &job.sums {
+                        Some(all) => {
+                            let to = all.pointer().add(which * SUMS * g.k);
+                            output.transform::<S, W, true>(&unit, m, sums(self.tiles), to);
+                        }
+                        None => {
+                            output.transform::<S, W, false>(&unit, m, sums(self.tiles), std::ptr::null_mut())
+                        }
+                    }
+                }
             }
         }
         if plan.stream {

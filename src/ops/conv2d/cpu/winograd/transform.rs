@@ -154,19 +154,26 @@ impl Output<'_> {
     }
 
     /// Transforms the products of a unit's tiles, product (i, j) of the t-th at
-    /// `m + (i * PRODUCTS + j) * plane + t * PANEL`, and adds bias and residual.
+    /// `m + (i * PRODUCTS + j) * plane + t * PANEL`, and adds bias and residual. With SUMS it writes the unit's sums.
     ///
     /// # Safety
-    /// That of [`Simd`]; `m` holds all planes, and the outputs of this unit and panel are nobody else's.
+    /// That of [`Simd`]; `m` holds all planes, and the outputs and sums of this unit and panel are nobody else's.
     #[inline(always)]
-    pub unsafe fn transform<S: Simd, W: Scheme>(&self, unit: &Unit, m: *const f32, plane: usize) {
-        for t in 0..unit.rows * unit.cols {
-            let at = [(unit.y + t / unit.cols) * W::OUT, (unit.x + t % unit.cols) * W::OUT];
-            for column in (0..self.width).step_by(S::LANES) {
-                // SAFETY: the caller's.
-                unsafe {
+    pub unsafe fn transform<S: Simd, W: Scheme, const SUMS: bool>(
+        &self,
+        unit: &Unit,
+        m: *const f32,
+        plane: usize,
+        sums: *mut f32,
+    ) {
+        for column in (0..self.width).step_by(S::LANES) {
+            // SAFETY: the caller's.
+            unsafe {
+                let zero = S::splat(0.0);
+                let mut found = Sums::<S::V> { count: 0, pivot: zero, sum: zero, square: zero };
+                for t in 0..unit.rows * unit.cols {
+                    let at = [(unit.y + t / unit.cols) * W::OUT, (unit.x + t % unit.cols) * W::OUT];
                     let m = m.add(t * PANEL + column);
-                    let zero = S::splat(0.0);
                     let mut rows = [[zero; MOST]; MOST];
                     for j in 0..W::PRODUCTS {
                         let mut products = [zero; MOST];
@@ -178,7 +185,18 @@ impl Output<'_> {
                             rows[y][j] = products[y];
                         }
                     }
-                    self.store::<S, W>(unit.image, at, column, &rows);
+                    self.store::<S, W, SUMS>(unit.image, at, column, &rows, &mut found);
+                }
+                if SUMS {
+                    let n = S::LANES.min(self.width - column);
+                    let k = self.job.g.k;
+                    let to = sums.add(self.first + column);
+                    for (row, value) in [S::splat(found.count as f32), found.pivot, found.sum, found.square]
+                        .into_iter()
+                        .enumerate()
+                    {
+                        S::store_up_to(to.add(row * k), value, n);
+                    }
                 }
             }
         }
@@ -186,12 +204,13 @@ impl Output<'_> {
 
     /// The outputs of one tile and vector of channels that lie inside the picture.
     #[inline(always)]
-    unsafe fn store<S: Simd, W: Scheme>(
+    unsafe fn store<S: Simd, W: Scheme, const SUMS: bool>(
         &self,
         image: usize,
         [y0, x0]: [usize; 2],
         column: usize,
         rows: &[[S::V; MOST]; MOST],
+        found: &mut Sums<S::V>,
     ) {
         let g = &self.job.g;
         let channel = self.first + column;
@@ -212,9 +231,30 @@ impl Output<'_> {
                         value = S::add(value, S::load_up_to(residual.as_ptr().add(at), n));
                     }
                     let out = self.job.out.slice(at..at + n).as_mut_ptr();
-                    if self.stream { S::stream(out, value) } else { S::store_up_to(out, value, n) }
+                    if self.stream {
+                        S::stream(out, value)
+                    } else {
+                        S::store_up_to(out, value, n)
+                    }
+                    if SUMS {
+                        if found.count == 0 {
+                            found.pivot = value;
+                        }
+                        let from_pivot = S::sub(value, found.pivot);
+                        found.count += 1;
+                        found.sum = S::add(found.sum, from_pivot);
+                        found.square = S::fma(from_pivot, from_pivot, found.square);
+                    }
                 }
             }
         }
     }
+}
+
+/// Sums over some outputs of a vector of channels, of what they differ from the first of them.
+struct Sums<V> {
+    count: usize,
+    pivot: V,
+    sum: V,
+    square: V,
 }
