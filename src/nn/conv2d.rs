@@ -1,7 +1,7 @@
-use super::{Params, present};
+use super::{Activation, Params, present};
 use crate::error::Result;
 use crate::exec::{Exec, Param};
-use crate::ops::conv2d::{self, Pack};
+use crate::ops::conv2d::{self, Pack, WithSums};
 
 /// A 3x3 convolution over channels-last activations.
 pub struct Conv2d {
@@ -9,6 +9,8 @@ pub struct Conv2d {
     bias: Param,
     op: conv2d::Conv2d,
     pack: Pack,
+    /// Whether a GroupNorm follows.
+    sums: bool,
 }
 
 impl Conv2d {
@@ -41,14 +43,19 @@ impl Conv2d {
     fn with(at: &Params<'_>, from: usize, to: usize, op: conv2d::Conv2d) -> Result<Conv2d> {
         let (weight, bias) = (at.get("weight", &[to, from, 3, 3])?, at.get("bias", &[to])?);
         let pack = Pack { compact: at.numerics.compact, ..op.pack() };
-        Ok(Conv2d { weight, bias, op, pack })
+        Ok(Conv2d { weight, bias, op, pack, sums: true })
+    }
+
+    /// The same where no GroupNorm follows.
+    pub fn without_sums(self) -> Conv2d {
+        Conv2d { sums: false, ..self }
     }
 
     /// x (n, h, w, from) to (n, oh, ow, to).
     ///
     /// # Errors
     /// The operation's.
-    pub fn forward<E: Exec>(&self, e: &E, x: &E::Value) -> Result<E::Value> {
+    pub fn forward<E: Exec>(&self, e: &E, x: &E::Value) -> Result<Activation<E::Value>> {
         self.run(e, x, None, None)
     }
 
@@ -56,7 +63,12 @@ impl Conv2d {
     ///
     /// # Errors
     /// The operation's.
-    pub fn forward_normed<E: Exec>(&self, e: &E, x: &E::Value, norm: &E::Value) -> Result<E::Value> {
+    pub fn forward_normed<E: Exec>(
+        &self,
+        e: &E,
+        x: &E::Value,
+        norm: &E::Value,
+    ) -> Result<Activation<E::Value>> {
         self.run(e, x, Some(norm), None)
     }
 
@@ -70,7 +82,7 @@ impl Conv2d {
         x: &E::Value,
         norm: &E::Value,
         skip: &E::Value,
-    ) -> Result<E::Value> {
+    ) -> Result<Activation<E::Value>> {
         self.run(e, x, Some(norm), Some(skip))
     }
 
@@ -80,7 +92,7 @@ impl Conv2d {
         x: &E::Value,
         norm: Option<&E::Value>,
         skip: Option<&E::Value>,
-    ) -> Result<E::Value> {
+    ) -> Result<Activation<E::Value>> {
         let (weight, bias) = (e.prepared(&self.weight, &self.pack)?, e.param(&self.bias)?);
         let op = conv2d::Conv2d {
             norm: norm.map(|_| conv2d::Norm { silu: true }),
@@ -88,7 +100,11 @@ impl Conv2d {
             ..self.op
         };
         let (count, inputs) = present(x, [Some(&weight), Some(&bias), norm, skip]);
-        let [y] = e.apply(op, &inputs[..count])?;
-        Ok(y)
+        if self.sums {
+            let [x, sums] = e.apply(WithSums(op), &inputs[..count])?;
+            return Ok(Activation { x, sums: Some(sums) });
+        }
+        let [x] = e.apply(op, &inputs[..count])?;
+        Ok(x.into())
     }
 }

@@ -12,6 +12,21 @@ pub use norms::{GroupNorm, LayerNorm};
 pub use params::{Numerics, Params, Precision, param};
 pub use transformer::TransformerBlock;
 
+/// Activations (n, h, w, c), and with them what a GroupNorm needs of them where their producer gathered it.
+#[derive(Clone)]
+pub struct Activation<V> {
+    /// The activations.
+    pub x: V,
+    /// See [`crate::ops::conv2d::WithSums`].
+    pub sums: Option<V>,
+}
+
+impl<V> From<V> for Activation<V> {
+    fn from(x: V) -> Activation<V> {
+        Activation { x, sums: None }
+    }
+}
+
 /// The inputs of an operation without the absent ones, in order.
 fn present<'a, V, const N: usize>(first: &'a V, rest: [Option<&'a V>; N]) -> (usize, [&'a V; 8]) {
     let mut all = [first; 8];

@@ -1,4 +1,4 @@
-use super::Params;
+use super::{Activation, Params, present};
 use crate::error::Result;
 use crate::exec::{Exec, Param};
 use crate::ops::{group_norm, layer_norm};
@@ -24,9 +24,10 @@ impl GroupNorm {
     ///
     /// # Errors
     /// The operation's.
-    pub fn coefficients<E: Exec>(&self, e: &E, x: &E::Value) -> Result<E::Value> {
+    pub fn coefficients<E: Exec>(&self, e: &E, x: &Activation<E::Value>) -> Result<E::Value> {
         let (weight, bias) = (e.param(&self.weight)?, e.param(&self.bias)?);
-        let [y] = e.apply(self.op, &[x, &weight, &bias])?;
+        let (count, inputs) = present(&x.x, [Some(&weight), Some(&bias), x.sums.as_ref()]);
+        let [y] = e.apply(self.op, &inputs[..count])?;
         Ok(y)
     }
 
@@ -34,9 +35,9 @@ impl GroupNorm {
     ///
     /// # Errors
     /// The operation's.
-    pub fn forward<E: Exec>(&self, e: &E, x: &E::Value) -> Result<E::Value> {
+    pub fn forward<E: Exec>(&self, e: &E, x: &Activation<E::Value>) -> Result<E::Value> {
         let coefficients = self.coefficients(e, x)?;
-        let [y] = e.apply(group_norm::Apply { silu: false }, &[x, &coefficients])?;
+        let [y] = e.apply(group_norm::Apply { silu: false }, &[&x.x, &coefficients])?;
         Ok(y)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::exec::Exec;
-use crate::nn::{Conv2d, GroupNorm, Linear, Params};
+use crate::nn::{Activation, Conv2d, GroupNorm, Linear, Params};
 use crate::ops::attention::Attention;
 
 /// Groups and epsilon of every GroupNorm in the tokenizer.
@@ -38,15 +38,15 @@ impl ResnetBlock {
     }
 
     /// x (n, h, w, from) to (n, h, w, to).
-    pub(super) fn forward<E: Exec>(&self, e: &E, x: E::Value) -> Result<E::Value> {
+    pub(super) fn forward<E: Exec>(&self, e: &E, x: Activation<E::Value>) -> Result<Activation<E::Value>> {
         let norm = self.norm1.coefficients(e, &x)?;
-        let h = self.conv1.forward_normed(e, &x, &norm)?;
+        let h = self.conv1.forward_normed(e, &x.x, &norm)?;
         let norm = self.norm2.coefficients(e, &h)?;
         let skip = match &self.nin_shortcut {
-            Some(shortcut) => shortcut.forward(e, &x)?,
-            None => x,
+            Some(shortcut) => shortcut.forward(e, &x.x)?,
+            None => x.x,
         };
-        self.conv2.forward_normed_add(e, &h, &norm, &skip)
+        self.conv2.forward_normed_add(e, &h.x, &norm, &skip)
     }
 }
 
@@ -72,15 +72,15 @@ impl AttnBlock {
     }
 
     /// x (n, h, w, c) to the same shape.
-    pub(super) fn forward<E: Exec>(&self, e: &E, x: E::Value) -> Result<E::Value> {
-        let shape = e.desc(&x).shape;
+    pub(super) fn forward<E: Exec>(&self, e: &E, x: Activation<E::Value>) -> Result<Activation<E::Value>> {
+        let shape = e.desc(&x.x).shape;
         let (n, c) = (shape[0], shape[3]);
         let tokens = [n, shape[1] * shape[2], c];
         let normed = e.reshape(&self.norm.forward(e, &x)?, &tokens)?;
         let (q, k, v) =
             (self.q.forward(e, &normed)?, self.k.forward(e, &normed)?, self.v.forward(e, &normed)?);
         let [attended] = e.apply(Attention { heads: 1, causal: false }, &[&q, &k, &v])?;
-        let out = self.proj_out.forward_add(e, &attended, &e.reshape(&x, &tokens)?)?;
-        e.reshape(&out, &shape)
+        let out = self.proj_out.forward_add(e, &attended, &e.reshape(&x.x, &tokens)?)?;
+        Ok(e.reshape(&out, &shape)?.into())
     }
 }

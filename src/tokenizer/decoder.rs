@@ -58,7 +58,7 @@ impl Decoder {
             ),
             conv_blocks,
             norm_out: group_norm(&at, "norm_out", width)?,
-            conv_out: Conv2d::new(&at.scope("conv_out"), width, 3)?,
+            conv_out: Conv2d::new(&at.scope("conv_out"), width, 3)?.without_sums(),
         })
     }
 
@@ -77,10 +77,10 @@ impl Decoder {
                 }
             }
             if let Some(upsample) = &level.upsample {
-                x = upsample.forward(e, &x)?;
+                x = upsample.forward(e, &x.x)?;
             }
         }
         let norm = self.norm_out.coefficients(e, &x)?;
-        self.conv_out.forward_normed(e, &x, &norm)
+        Ok(self.conv_out.forward_normed(e, &x.x, &norm)?.x)
     }
 }

@@ -3,7 +3,7 @@ use super::blocks::{AttnBlock, ResnetBlock, group_norm};
 use super::config::Config;
 use crate::error::Result;
 use crate::exec::Exec;
-use crate::nn::{Conv2d, GroupNorm, Linear, Params};
+use crate::nn::{Activation, Conv2d, GroupNorm, Linear, Params};
 
 /// The CNN that all branches share, and the branches.
 pub(super) struct Encoder {
@@ -74,28 +74,24 @@ impl Encoder {
                 }
             }
             if let Some(downsample) = &level.downsample {
-                x = downsample.forward(e, &x)?;
+                x = downsample.forward(e, &x.x)?;
             }
         }
         x = self.mid.0.forward(e, x)?;
         x = self.mid.1.forward(e, x)?;
-        self.mid.2.forward(e, x)
+        Ok(self.mid.2.forward(e, x)?.x)
     }
 
     /// Features to the latents (n, h, w, d), before normalisation, of one branch.
     pub(super) fn latents<E: Exec>(&self, e: &E, features: &E::Value, branch: usize) -> Result<E::Value> {
         let branch = &self.branches[branch];
-        let adapted;
-        let x = match &branch.adapter {
-            Some(adapter) => {
-                adapted = adapter.forward(e, features)?;
-                &adapted
-            }
-            None => features,
-        };
-        let norm = branch.norm_out.coefficients(e, x)?;
-        let x = branch.conv_out.forward_normed(e, x, &norm)?;
-        branch.quant_conv.forward(e, &x)
+        let x = Activation::from(match &branch.adapter {
+            Some(adapter) => adapter.forward(e, features)?,
+            None => features.clone(),
+        });
+        let norm = branch.norm_out.coefficients(e, &x)?;
+        let x = branch.conv_out.forward_normed(e, &x.x, &norm)?;
+        branch.quant_conv.forward(e, &x.x)
     }
 }
 
@@ -123,7 +119,8 @@ impl Branch {
                 None => None,
             },
             norm_out: group_norm(&at, &format!("norm_out{suffix}"), width)?,
-            conv_out: Conv2d::new(&at.scope(format!("conv_out{suffix}")), width, config.z_channels)?,
+            conv_out: Conv2d::new(&at.scope(format!("conv_out{suffix}")), width, config.z_channels)?
+                .without_sums(),
             quant_conv: Linear::conv1x1(
                 &top.scope(format!("quant_conv{suffix}")),
                 config.z_channels,
