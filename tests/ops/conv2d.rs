@@ -72,7 +72,8 @@ fn bound(variant: Option<Variant>, operands: DType) -> f64 {
         (_, DType::BF16) => 5e-3,
         (Some(Variant::Direct | Variant::Scatter | Variant::WinogradDown), _) => 1e-6,
         (Some(Variant::Winograd), _) => 2e-6,
-        (Some(Variant::WinogradUp) | None, _) => 4e-6,
+        (Some(Variant::WinogradUp), _) => 4e-6,
+        (Some(Variant::Winograd6) | None, _) => 8e-6,
     }
 }
 

@@ -18,12 +18,20 @@ pub enum Variant {
     WinogradUp,
     /// Two by two outputs at once: 25/36 of the products. 3x3, stride 2.
     WinogradDown,
+    /// F(6x6, 3x3): 64/81 of the products of `Winograd` for four times its error. 3x3, stride 1, operands of f32.
+    Winograd6,
 }
 
 impl Variant {
     /// Every variant.
-    pub const ALL: [Variant; 5] =
-        [Variant::Direct, Variant::Scatter, Variant::Winograd, Variant::WinogradUp, Variant::WinogradDown];
+    pub const ALL: [Variant; 6] = [
+        Variant::Direct,
+        Variant::Scatter,
+        Variant::Winograd,
+        Variant::WinogradUp,
+        Variant::WinogradDown,
+        Variant::Winograd6,
+    ];
 
     /// Its name in `FQGAN_KERNEL=conv2d:NAME`.
     pub const fn name(self) -> &'static str {
@@ -33,6 +41,7 @@ impl Variant {
             Variant::Winograd => "winograd",
             Variant::WinogradUp => "winograd-up",
             Variant::WinogradDown => "winograd-down",
+            Variant::Winograd6 => "winograd6",
         }
     }
 
@@ -52,9 +61,14 @@ impl Variant {
             Variant::Winograd => square && op.stride == 1,
             Variant::WinogradUp => square && op.stride == 1 && op.upsample && op.padding == [1; 4],
             Variant::WinogradDown => square && op.stride == 2,
+            Variant::Winograd6 => square && op.stride == 1 && operands == DType::F32,
         }
     }
 }
+
+/// Input times output channels up to which the wide tiles of [`Variant::Winograd6`] pay, and their weights, seven
+/// times the original, are not many.
+const SMALL: usize = 256 * 128;
 
 /// Rearranges a weight (k, c, r, s) of f32, f16 or bf16 for the fastest variant.
 #[derive(Clone, Copy, Debug)]
@@ -108,8 +122,11 @@ impl Pack {
         }
         // With fewer channels the transforms cost more than they save.
         let wide = c >= 16 && k >= 16 && !self.compact;
-        let transforms = [Variant::WinogradUp, Variant::Winograd, Variant::WinogradDown];
-        let variant = transforms.into_iter().find(|v| wide && takes(*v, operands)).unwrap_or(Variant::Direct);
+        let transforms = [Variant::WinogradUp, Variant::Winograd6, Variant::Winograd, Variant::WinogradDown];
+        // Where a network has these many weights, it has few pixels: the wide tiles would be half empty.
+        let small = c * k <= SMALL;
+        let fits = |v: &Variant| takes(*v, operands) && (small || *v != Variant::Winograd6);
+        let variant = transforms.into_iter().find(|v| wide && fits(v)).unwrap_or(Variant::Direct);
         Ok((variant, operands))
     }
 }

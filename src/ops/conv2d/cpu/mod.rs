@@ -81,17 +81,21 @@ pub fn forward(
         out: Parts::new(out.data_mut()?),
         sums: sums.as_deref_mut().filter(|_| gathers).map(Parts::new),
     };
-    match (variant, weight.dtype()) {
-        (Variant::Direct, DType::BF16) => direct::forward::<bf16>(&job, cx)?,
-        (Variant::Direct, _) => direct::forward::<f32>(&job, cx)?,
-        (Variant::Scatter, _) => scatter::forward(&job, cx)?,
-        (_, operands) => winograd::forward(variant, operands, &job, cx)?,
-    }
-    drop(job);
+    run(&job, variant, cx)?;
     if let Some(sums) = sums.filter(|_| !gathers) {
         sums::fill(g, cpu, out.data()?, sums);
     }
     Ok(())
+}
+
+/// The outputs, and the sums where the variant gathers them.
+fn run(job: &Job<'_>, variant: Variant, cx: Cx<'_>) -> Result<()> {
+    match (variant, job.weight.dtype()) {
+        (Variant::Direct, DType::BF16) => direct::forward::<bf16>(job, cx),
+        (Variant::Direct, _) => direct::forward::<f32>(job, cx),
+        (Variant::Scatter, _) => scatter::forward(job, cx),
+        (_, operands) => winograd::forward(variant, operands, job, cx),
+    }
 }
 
 /// Parts of an image that sums are taken over.

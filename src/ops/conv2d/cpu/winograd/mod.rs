@@ -24,7 +24,7 @@ use crate::ops::conv2d::{Geometry, SUMS, Variant};
 use crate::tensor::{DType, Desc};
 use half::bf16;
 use plan::{CHUNK, Cut, Plan, Unit, sums};
-use scheme::{F2Down, F2Up, F4, F4Up, Scheme};
+use scheme::{F2Down, F2Up, F4, F4Up, F6, Scheme};
 use std::marker::PhantomData;
 use std::ops::Range;
 use transform::{Output, Transformed};
@@ -45,6 +45,7 @@ fn with_scheme<T: WithScheme>(variant: Variant, operands: DType, what: T) -> Opt
     Some(match (variant, operands) {
         (Variant::Winograd, DType::F32) => what.run::<F4, f32>(),
         (Variant::Winograd, DType::BF16) => what.run::<F4, bf16>(),
+        (Variant::Winograd6, DType::F32) => what.run::<F6, f32>(),
         (Variant::WinogradUp, DType::F32) => what.run::<F4Up, f32>(),
         (Variant::WinogradUp, DType::BF16) => what.run::<F2Up, bf16>(),
         (Variant::WinogradDown, DType::F32) => what.run::<F2Down, f32>(),

@@ -9,7 +9,8 @@
 //! the matrix is the Kronecker product of L with itself. Filters take all of it, once; pixels take one axis, and
 //! the large entries only, in the loop.
 
-use super::scheme::MOST;
+/// The most values along an axis.
+const MOST: usize = 6;
 
 /// What the errors of a scheme make up for.
 pub struct Rounding {

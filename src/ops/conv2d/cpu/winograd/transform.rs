@@ -43,17 +43,19 @@ pub unsafe fn input<S: Simd, W: Scheme, O: Transformed>(
             for lane in (0..count).step_by(S::LANES) {
                 let from = patch.add(at + lane);
                 let to = v.add(t * step + first + lane);
-                // In halves, which the registers hold; what a half does not need of a column is not computed.
+                // In groups, which the registers hold; what a group does not need of a column is not computed.
                 rows::<S, W, O, 0>(from, area.cols * CHUNK, to, plane);
-                rows::<S, W, O, HALF>(from, area.cols * CHUNK, to, plane);
+                rows::<S, W, O, GROUP>(from, area.cols * CHUNK, to, plane);
+                rows::<S, W, O, { 2 * GROUP }>(from, area.cols * CHUNK, to, plane);
             }
         }
     }
 }
 
-const HALF: usize = MOST / 2;
+/// Rows of transformed pixels at once.
+const GROUP: usize = 3;
 
-/// The inputs (i, j) of one tile and vector of channels for i in FIRST..FIRST + HALF.
+/// The inputs (i, j) of one tile and vector of channels for i in FIRST..FIRST + GROUP.
 #[inline(always)]
 unsafe fn rows<S: Simd, W: Scheme, O: Transformed, const FIRST: usize>(
     from: *const f32,
@@ -64,14 +66,14 @@ unsafe fn rows<S: Simd, W: Scheme, O: Transformed, const FIRST: usize>(
     // SAFETY: the caller's.
     unsafe {
         let zero = S::splat(0.0);
-        let mut columns = [[zero; MOST]; HALF];
+        let mut columns = [[zero; MOST]; GROUP];
         for x in 0..W::PIXELS {
             let mut d = [zero; MOST];
             for (y, d) in d.iter_mut().enumerate().take(W::PIXELS) {
                 *d = S::load(from.add(y * line + x * CHUNK));
             }
             let d = W::input::<S>(d);
-            for i in 0..HALF {
+            for i in 0..GROUP.min(MOST - FIRST) {
                 columns[i][x] = d[FIRST + i];
             }
         }
