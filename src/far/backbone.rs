@@ -1,5 +1,5 @@
 use super::config::Config;
-use super::matrix::{Form, Matrix};
+use super::matrix::{AsIs, Matrix};
 use super::rotary::Table;
 use crate::error::Result;
 use crate::exec::{Exec, Param};
@@ -62,6 +62,11 @@ impl Block {
         })
     }
 
+    /// Bytes of memory that rounding the weights took.
+    pub fn made_bytes(&self) -> usize {
+        [&self.wqkv, &self.wo, &self.gate, &self.up, &self.down].iter().map(|m| m.made_bytes()).sum()
+    }
+
     /// x (b, t, dim) to the same. `attend` makes (b, t, dim) of the packed queries, keys and values
     /// (b, t, 3 * dim): from a cache, or among themselves.
     ///
@@ -109,6 +114,11 @@ impl Backbone {
                 .collect::<Result<_>>()?,
             table: Table::new(config)?,
         })
+    }
+
+    /// Bytes of memory that rounding the weights took.
+    pub fn made_bytes(&self) -> usize {
+        self.aggregation.made_bytes() + self.layers.iter().map(Block::made_bytes).sum::<usize>()
     }
 
     /// The input of the first position: class indices (b, 1, 1) to (b, 1, dim).
@@ -160,7 +170,7 @@ fn lookup<E: Exec>(e: &E, index: &E::Value, tables: &[Param]) -> Result<E::Value
     let mut values = [const { None }; MAX_TABLES];
     for (value, table) in values.iter_mut().zip(tables) {
         // As the file has it: a few rows are read, so a widened copy would be a waste.
-        *value = Some(e.prepared(table, &Form::AS_IS)?);
+        *value = Some(e.prepared(table, &AsIs)?);
     }
     let mut inputs = [index; MAX_TABLES + 1];
     for (input, value) in inputs[1..].iter_mut().zip(values.iter().flatten()) {

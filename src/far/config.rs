@@ -183,7 +183,8 @@ impl Config {
         for i in 1..=k {
             m.tensor(format!("tok_embeddings_{i}.weight"), &[n, dim]);
         }
-        m.layer("aggregation_layer", &[dim, k * dim]);
+        m.matrix("aggregation_layer.weight", [dim, k * dim]);
+        m.tensor("aggregation_layer.bias", &[dim]);
         for i in 0..self.layers {
             self.block(&mut m, &format!("layers.{i}"));
         }
@@ -193,10 +194,10 @@ impl Config {
         m.tensor("norm.weight", &[dim]);
         for i in 1..=k {
             if let Head::Mlp { hidden } = self.head {
-                m.tensor(format!("output_{i}.0.weight"), &[hidden, dim]);
-                m.tensor(format!("output_{i}.2.weight"), &[n, hidden]);
+                m.matrix(format!("output_{i}.0.weight"), [hidden, dim]);
+                m.matrix(format!("output_{i}.2.weight"), [n, hidden]);
             } else {
-                m.tensor(format!("output_{i}.weight"), &[n, dim]);
+                m.matrix(format!("output_{i}.weight"), [n, dim]);
             }
         }
         m
@@ -205,12 +206,12 @@ impl Config {
     fn block(&self, m: &mut Manifest, at: &str) {
         let (dim, hidden) = (self.dim, self.hidden);
         m.tensor(format!("{at}.attention_norm.weight"), &[dim]);
-        m.tensor(format!("{at}.attention.wqkv.weight"), &[3 * dim, dim]);
-        m.tensor(format!("{at}.attention.wo.weight"), &[dim, dim]);
+        m.matrix(format!("{at}.attention.wqkv.weight"), [3 * dim, dim]);
+        m.matrix(format!("{at}.attention.wo.weight"), [dim, dim]);
         m.tensor(format!("{at}.ffn_norm.weight"), &[dim]);
-        m.tensor(format!("{at}.feed_forward.w1.weight"), &[hidden, dim]);
-        m.tensor(format!("{at}.feed_forward.w3.weight"), &[hidden, dim]);
-        m.tensor(format!("{at}.feed_forward.w2.weight"), &[dim, hidden]);
+        m.matrix(format!("{at}.feed_forward.w1.weight"), [hidden, dim]);
+        m.matrix(format!("{at}.feed_forward.w3.weight"), [hidden, dim]);
+        m.matrix(format!("{at}.feed_forward.w2.weight"), [dim, hidden]);
     }
 }
 

@@ -45,6 +45,16 @@ impl Head {
         Ok(Head { norm: Norm::new(at, "norm.weight", dim)?, kind, outputs })
     }
 
+    /// Bytes of memory that rounding the weights took.
+    pub fn made_bytes(&self) -> usize {
+        let inner = match &self.kind {
+            Kind::AutoRegressive(blocks) => blocks.iter().map(Block::made_bytes).sum(),
+            Kind::Linear => 0,
+            Kind::Mlp(first) => first.iter().map(Matrix::made_bytes).sum(),
+        };
+        inner + self.outputs.iter().map(Matrix::made_bytes).sum::<usize>()
+    }
+
     /// Goes through the sub-codes of a position. `h` (b, 1, dim) is the backbone's output there; `choose(i,
     /// logits)` gets the logits (b, N) of sub-code i and gives its codes (b, 1, 1). `attend(slot, layer, e, qkv)`
     /// is what [`Block::forward`] asks for, slot by slot.

@@ -31,10 +31,11 @@ use std::ops::ControlFlow;
 /// How a generator is opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Type of the weights that are multiplied. [`Precision::F32`]: as the file has them, exact;
-    /// [`Precision::Bf16`]: rounded to bf16, and so the KV cache.
+    /// Type of the weights that are multiplied. [`Precision::F32`]: as the file has them, exact; the others round
+    /// them at open, if the file has not done so, and keep the KV cache in bf16. [`Precision::Bf16`]: to bf16;
+    /// [`Precision::Int8`]: to bytes with a scale for each row (see [`crate::weights::quantize`]).
     pub precision: Precision,
-    /// Bytes of working memory; past it calls fail with `OutOfMemory`.
+    /// Bytes of working memory, rounded weights included; past it calls fail with `OutOfMemory`.
     pub memory_limit: Option<usize>,
 }
 
@@ -45,6 +46,7 @@ pub struct Generator {
     backbone: Backbone,
     head: Head,
     precision: Precision,
+    /// What is left for workspaces.
     memory_limit: Option<usize>,
     workspaces: Workspaces,
 }
@@ -57,23 +59,28 @@ impl Generator {
     /// A generator of the weights in `source`; its configuration is read off their names and shapes.
     ///
     /// # Errors
-    /// `Format` when a weight is missing or has a wrong shape; `Unsupported` for [`Precision::Int8`];
+    /// `Format` when a weight is missing or has a wrong shape, or cannot be rounded since it is not finite;
     /// `OutOfMemory`.
     pub fn open(device: &Device, source: &Source, options: &Options) -> Result<Generator> {
-        if options.precision == Precision::Int8 {
-            return Err(Error::unsupported(
-                "a generator in int8: expected f32 or bf16, there is no other yet",
-            ));
-        }
         let config = Config::infer(source)?;
         let params = Params::new(source, Numerics { precision: options.precision, compact: false });
+        let (backbone, head) = (Backbone::new(&params, &config)?, Head::new(&params, &config)?);
+        let made = backbone.made_bytes() + head.made_bytes();
+        let left = options.memory_limit.map(|limit| {
+            limit.checked_sub(made).ok_or_else(|| {
+                Error::out_of_memory(format!(
+                    "the rounded weights have {made} bytes, the memory limit is {limit}"
+                ))
+            })
+        });
+        let memory_limit = left.transpose()?;
         Ok(Generator {
             device: device.clone(),
-            backbone: Backbone::new(&params, &config)?,
-            head: Head::new(&params, &config)?,
+            backbone,
+            head,
             precision: options.precision,
-            memory_limit: options.memory_limit,
-            workspaces: Workspaces::new(device.clone(), options.memory_limit),
+            memory_limit,
+            workspaces: Workspaces::new(device.clone(), memory_limit),
             config,
         })
     }

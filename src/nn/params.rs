@@ -1,6 +1,7 @@
 use crate::error::{Error, Result};
 use crate::exec::Param;
-use crate::weights::{Info, Source};
+use crate::tensor::DType;
+use crate::weights::{FileType, Info, Source, scale_name};
 use std::fmt::Display;
 
 /// The type of the arithmetic's operands. Sums, norms and softmax are f32 always.
@@ -62,6 +63,21 @@ impl<'a> Params<'a> {
         param(self.source, &self.path(&name), shape)
     }
 
+    /// The matrix `prefix.name` (n, k), as a float, or in bytes with the scales (n) of its rows.
+    ///
+    /// # Errors
+    /// As [`Params::get`].
+    pub fn matrix(&self, name: impl Display, extents: [usize; 2]) -> Result<(Param, Option<Param>)> {
+        let name = self.path(&name);
+        let listing = self.source.listing();
+        if listing.get(&name).is_some_and(|info| info.dtype == BYTES && info.shape == extents) {
+            let scale = param(self.source, &scale_name(&name), &extents[..1])?;
+            let bytes = self.source.tensor(&name)?;
+            return Ok((Param::new(name, bytes), Some(scale)));
+        }
+        Ok((param(self.source, &name, &extents)?, None))
+    }
+
     fn path(&self, name: &impl Display) -> String {
         if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
     }
@@ -81,6 +97,8 @@ pub fn param(source: &Source, name: &str, shape: &[usize]) -> Result<Param> {
         Some(_) => Ok(Param::new(name, source.tensor(name)?)),
     }
 }
+
+const BYTES: FileType = FileType::Known(DType::I8);
 
 fn fits(info: &Info, shape: &[usize]) -> bool {
     info.dtype.is_weight() && info.shape == shape

@@ -1,3 +1,4 @@
+use super::int8::{quantize, scale_name};
 use super::{Metadata, Source, save_with};
 use crate::error::{Context, Error, Result};
 use crate::tensor::{Allocate, DType, Desc, HeapAllocator, Tensor};
@@ -35,6 +36,48 @@ pub fn convert(
     let mut strings = source.all_metadata().clone();
     strings.extend(metadata.iter().map(|(key, value)| (key.clone(), value.clone())));
     save_with(path, &descs, &strings, |i| cast(&source.tensor(descs[i].0)?, descs[i].1.dtype))?;
+    Ok(descs.len())
+}
+
+/// As [`convert`], with the floating matrices that `matrix` names in bytes: see [`quantize`]. All else stays as it
+/// is.
+///
+/// # Errors
+/// As [`convert`]; `InvalidArgument` where an element of a matrix is not finite.
+pub fn convert_to_int8(
+    source: &Source,
+    path: impl AsRef<Path>,
+    keep: impl Fn(&str) -> bool,
+    matrix: impl Fn(&str) -> bool,
+    metadata: &Metadata,
+) -> Result<usize> {
+    /// What a tensor of the new file is made of.
+    enum Of<'a> {
+        Same(&'a str),
+        Bytes(&'a str),
+        Scales(&'a str),
+    }
+    let mut made = Vec::new();
+    for (name, info) in source.listing().iter().filter(|(name, _)| keep(name)) {
+        let (from, shape) = info.readable().context(|| format!("{}: tensor {name}", source.name()))?;
+        if info.dtype.is_weight() && shape.len() == 2 && matrix(name) {
+            made.push((name.to_owned(), Desc::plain(shape, DType::I8), Of::Bytes(name)));
+            made.push((scale_name(name), Desc::plain([shape[0]], DType::F32), Of::Scales(name)));
+        } else {
+            let to = if from == DType::F64 { DType::F32 } else { from };
+            made.push((name.to_owned(), Desc::plain(shape, to), Of::Same(name)));
+        }
+    }
+    let descs: Vec<_> = made.iter().map(|(name, desc, _)| (name.as_str(), *desc)).collect();
+    let mut strings = source.all_metadata().clone();
+    strings.extend(metadata.iter().map(|(key, value)| (key.clone(), value.clone())));
+    // The writer chooses the order, so a matrix is rounded for its bytes and for its scales.
+    let rounded = |name| quantize(&source.tensor(name)?).context(|| format!("tensor {name}"));
+    save_with(path, &descs, &strings, |i| match made[i].2 {
+        Of::Same(name) => cast(&source.tensor(name)?, made[i].1.dtype),
+        Of::Bytes(name) => Ok(rounded(name)?.0),
+        Of::Scales(name) => Ok(rounded(name)?.1),
+    })?;
     Ok(descs.len())
 }
 

@@ -8,13 +8,15 @@ mod convert;
 pub mod formula;
 mod header;
 pub(crate) mod infer;
+mod int8;
 mod listing;
 mod manifest;
 mod save;
 mod source;
 mod store;
 
-pub use convert::{cast, convert};
+pub use convert::{cast, convert, convert_to_int8};
+pub use int8::{quantize, scale_name};
 pub use listing::{FileType, Info, Listing};
 pub use manifest::{Comparison, Manifest};
 pub use save::{Metadata, save, save_with, write_with};

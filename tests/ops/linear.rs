@@ -35,10 +35,12 @@ fn oracle(op: Linear, all: &[Wide]) -> Vec<f64> {
     let [n, k] = all[1].shape[..] else { panic!() };
     let rows: usize = all[0].shape[..all[0].shape.len() - 1].iter().product();
     let mut out = Vec::with_capacity(rows * n);
+    let bytes = all.len() > 2 + usize::from(op.bias) + usize::from(op.residual);
     for row in 0..rows {
         for j in 0..n {
-            let products = (0..k).map(|i| all[0].data[row * k + i] * all[1].data[j * k + i]);
-            let bias = if op.bias { all[2].data[j] } else { 0.0 };
+            let scale = if bytes { all[2].data[j] } else { 1.0 };
+            let products = (0..k).map(|i| all[0].data[row * k + i] * all[1].data[j * k + i] * scale);
+            let bias = if op.bias { all[2 + usize::from(bytes)].data[j] } else { 0.0 };
             let residual = if op.residual { all[all.len() - 1].data[row * n + j] } else { 0.0 };
             out.push(activate(op.activation, products.sum::<f64>() + bias) + residual);
         }
@@ -50,6 +52,11 @@ fn inputs(seed: u64, lead: &[usize], k: usize, n: usize, weight: DType, op: Line
     let with = |last: usize| [lead, &[last]].concat();
     let mut all = vec![random(seed, &with(k), DType::F32)];
     all.push(random(seed + 1, &[n, k], weight));
+    if weight == DType::I8 {
+        let scale: Vec<f32> = random(seed + 4, &[n], DType::F32).data().unwrap().to_vec();
+        let scale: Vec<f32> = scale.iter().map(|v| (v + 2.0) / 300.0).collect();
+        all.push(Tensor::from_slice([n], &scale).unwrap());
+    }
     if op.bias {
         all.push(random(seed + 2, &[n], DType::F32));
     }
@@ -61,7 +68,9 @@ fn inputs(seed: u64, lead: &[usize], k: usize, n: usize, weight: DType, op: Line
 
 fn case(seed: u64, lead: &[usize], k: usize, n: usize, weight: DType, op: Linear) -> Case {
     // Products of either sign: the error of a sum of k of them grows with sqrt(k), the sum itself too.
-    Case::new(op, inputs(seed, lead, k, n, weight, op), 1e-6, move |all| vec![oracle(op, all)])
+    // Beside bytes, x is rounded to 16 bits of its row's largest.
+    let bound = if weight == DType::I8 { 5e-5 } else { 1e-6 };
+    Case::new(op, inputs(seed, lead, k, n, weight, op), bound, move |all| vec![oracle(op, all)])
 }
 
 const ALL: Linear = Linear { activation: Activation::Gelu, bias: true, residual: true };
@@ -78,12 +87,14 @@ pub fn published() -> Vec<Case> {
         case(4, &[2], 1024, 16384, f32, bare),
         case(5, &[2], 1024, 16384, bf16, bare),
         case(6, &[256], 1024, 3072, bf16, bare),
+        case(7, &[2], 1024, 16384, DType::I8, bare),
+        case(8, &[16], 1024, 16384, DType::I8, bare),
     ]
 }
 
 #[test]
 fn corners() {
-    for weight in [DType::F32, DType::BF16, DType::F16] {
+    for weight in [DType::F32, DType::BF16, DType::F16, DType::I8] {
         for (lead, k, n) in [
             (&[1][..], 1, 1),
             (&[1], 16, 4),
@@ -144,15 +155,21 @@ fn infinite_and_not_a_number() {
 
 #[test]
 fn swiglu() {
-    for dtype in [DType::F32, DType::BF16, DType::F16] {
+    for dtype in [DType::F32, DType::BF16, DType::F16, DType::I8] {
         for (rows, k, n) in [(1, 1, 1), (2, 64, 100), (7, 1300, 65), (0, 4, 4), (50, 33, 130)] {
             let weight = |seed| random(seed, &[n, k], dtype);
-            let inputs = vec![random(1, &[rows, k], DType::F32), weight(2), weight(3)];
-            check(&Case::new(SwiGlu, inputs, 1e-6, move |all| {
-                let product = |w: &Wide, i: usize| -> f64 {
-                    (0..k).map(|j| all[0].data[i / n * k + j] * w.data[i % n * k + j]).sum()
+            let mut inputs = vec![random(1, &[rows, k], DType::F32), weight(2), weight(3)];
+            let bytes = dtype == DType::I8;
+            if bytes {
+                inputs.extend([5, 6].map(|seed| random(seed, &[n], DType::F32)));
+            }
+            check(&Case::new(SwiGlu, inputs, if bytes { 1e-4 } else { 1e-6 }, move |all| {
+                let product = |which: usize, i: usize| -> f64 {
+                    let scale = if bytes { all[2 + which].data[i % n] } else { 1.0 };
+                    let w = &all[which].data;
+                    scale * (0..k).map(|j| all[0].data[i / n * k + j] * w[i % n * k + j]).sum::<f64>()
                 };
-                let value = |i| activate(Activation::Silu, product(&all[1], i)) * product(&all[2], i);
+                let value = |i| activate(Activation::Silu, product(1, i)) * product(2, i);
                 vec![(0..rows * n).map(value).collect()]
             }));
         }
@@ -165,8 +182,10 @@ fn swiglu() {
 /// A row gives the same bits alone and in any company, and in any place of it.
 #[test]
 fn any_batch() {
-    for (k, n) in [(100, 70), (1024, 68), (2816, 20)] {
-        let all = inputs(9, &[131], k, n, DType::F32, ALL);
+    let weights = [DType::F32, DType::BF16, DType::I8];
+    let cases = weights.into_iter().flat_map(|w| [(100, 70, w), (1024, 68, w), (2816, 20, w)]);
+    for (k, n, weight) in cases {
+        let all = inputs(9, &[131], k, n, weight, ALL);
         for isa in Isa::available() {
             let device = device(isa, 2);
             let [whole] = on(&device, |e| e.apply(ALL, &all.iter().collect::<Vec<_>>())).unwrap();
@@ -175,8 +194,10 @@ fn any_batch() {
                     let data = &t.data::<f32>().unwrap()[first * width..(first + rows) * width];
                     Tensor::from_slice([rows, width], data).unwrap()
                 };
-                let (x, residual) = (cut(&all[0], k), cut(&all[3], n));
-                let [part] = on(&device, |e| e.apply(ALL, &[&x, &all[1], &all[2], &residual])).unwrap();
+                let mut inputs: Vec<&Tensor> = all.iter().collect();
+                let (x, residual) = (cut(&all[0], k), cut(all.last().unwrap(), n));
+                (inputs[0], inputs[all.len() - 1]) = (&x, &residual);
+                let [part] = on(&device, |e| e.apply(ALL, &inputs)).unwrap();
                 assert!(same_bits(&part, &cut(&whole, n)), "rows {first}..+{rows} on {}", isa.name());
             }
         }
@@ -195,6 +216,50 @@ fn widened_weight() {
     }
 }
 
+/// With whole numbers for x, of which the largest needs all 16 bits, nothing is rounded and nothing overflows,
+/// however long the rows are.
+#[test]
+fn sums_of_bytes_are_exact() {
+    for (k, signs) in [(40, 1), (8192, 1), (9000, 1), (30001, 1), (9000, 3), (5000, 2)] {
+        let sign = |i: usize| if i.is_multiple_of(signs) { 1 } else { -1 };
+        let x: Vec<f32> = (0..k).map(|i| (sign(i) * 32767) as f32).collect();
+        let w: Vec<i8> = (0..2 * k).map(|i| if i < k { 127 } else { (sign(i - k) * 127) as i8 }).collect();
+        let sum = |row: usize| -> i64 {
+            (0..k).map(|i| i64::from(sign(i) * 32767) * i64::from(w[row * k + i])).sum()
+        };
+        let inputs = [
+            Tensor::from_slice([1, k], &x).unwrap(),
+            Tensor::from_slice([2, k], &w).unwrap(),
+            Tensor::from_slice([2], &[1.0f32, 0.5]).unwrap(),
+        ];
+        for isa in Isa::available() {
+            let [y] = on(&device(isa, 1), |e| e.apply(Linear::default(), &inputs.each_ref())).unwrap();
+            for (row, &y) in y.data::<f32>().unwrap().iter().enumerate() {
+                let want = sum(row) as f64 * [1.0, 0.5][row];
+                let error = (f64::from(y) - want).abs();
+                assert!(error <= want.abs() * 1e-6, "{k} elements on {}: {y}, not {want}", isa.name());
+            }
+        }
+    }
+}
+
+/// A row that is not finite gives no numbers, and does not touch its neighbours; a row of nothing gives zeros.
+#[test]
+fn bytes_and_what_is_no_number() {
+    let x = [f32::NAN, 1.0, 1.0, f32::INFINITY, f32::NEG_INFINITY, 0.0, 0.0, 0.0, 1e-42, -1e-42, 2.0, 4.0];
+    let inputs = [
+        Tensor::from_slice([6, 2], &x).unwrap(),
+        Tensor::from_slice([1, 2], &[1i8, 1]).unwrap(),
+        Tensor::from_slice([1], &[1.0f32]).unwrap(),
+    ];
+    for isa in Isa::available() {
+        let [y] = on(&device(isa, 1), |e| e.apply(Linear::default(), &inputs.each_ref())).unwrap();
+        let y = y.data::<f32>().unwrap();
+        assert!(y[..3].iter().all(|v| v.is_nan()), "{y:?}");
+        assert!(y[3] == 0.0 && y[4].abs() < 1e-40 && (y[5] - 6.0).abs() < 1e-3, "{y:?}");
+    }
+}
+
 #[test]
 fn refusals() {
     let (x, w) = (random(1, &[2, 6], DType::F32), random(2, &[3, 6], DType::F32));
@@ -205,7 +270,15 @@ fn refusals() {
     refuses(Linear { bias: true, ..op }, &[&x, &w, &random(3, &[4], DType::F32)], "bias is f32 [4]");
     refuses(Linear { residual: true, ..op }, &[&x, &w, &x], "residual is f32 [2, 6], expected f32 [2, 3]");
     refuses(op, &[&x, &w, &x], "3 inputs, expected 2");
-    refuses(op, &[&x, &Tensor::from_slice([3, 6], &[0i8; 18]).unwrap()], "expected plain f32 or bf16 or f16");
+    refuses(
+        op,
+        &[&x, &Tensor::from_slice([3, 6], &[0u8; 18]).unwrap()],
+        "expected plain f32 or bf16 or f16 or i8",
+    );
+    let bytes = Tensor::from_slice([3, 6], &[0i8; 18]).unwrap();
+    refuses(op, &[&x, &bytes], "2 inputs, expected 3");
+    refuses(op, &[&x, &bytes, &random(3, &[4], DType::F32)], "scale is f32 [4], expected f32 [3]");
+    refuses(SwiGlu, &[&x, &bytes, &bytes, &random(3, &[3], DType::F32)], "4 inputs, expected 5");
 }
 
 proptest! {

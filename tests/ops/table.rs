@@ -196,6 +196,9 @@ pub fn random(seed: u64, shape: &[usize], dtype: DType) -> Tensor {
         DType::F16 => {
             Tensor::from_slice(shape, &values.iter().map(|&x| f16::from_f32(x)).collect::<Vec<_>>())
         }
+        DType::I8 => {
+            Tensor::from_slice(shape, &values.iter().map(|&x| (x * 127.0).round() as i8).collect::<Vec<_>>())
+        }
         other => panic!("no noise of {other}"),
     }
     .unwrap()

@@ -8,6 +8,7 @@ mod config;
 mod convert;
 mod faults;
 mod formula;
+mod int8;
 mod params;
 mod pickling;
 mod safetensors;

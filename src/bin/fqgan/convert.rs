@@ -1,6 +1,7 @@
 use crate::failure::{Result, usage};
 use crate::files;
 use crate::print::say;
+use fqgan::far;
 use fqgan::tensor::DType;
 use fqgan::tokenizer::Config;
 use fqgan::weights::{self, Map, Metadata, Source};
@@ -13,13 +14,15 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   fqgan convert fqgan_dual_ds16.pt fqgan_dual_ds16.safetensors
-  fqgan convert model.safetensors half.safetensors --dtype bf16 --drop-training")]
+  fqgan convert model.safetensors half.safetensors --dtype bf16 --drop-training
+  fqgan convert far_b_dual.pt far_b_dual_int8.safetensors --dtype int8")]
 pub struct Args {
     /// A .pt or .safetensors file
     input: PathBuf,
     /// The .safetensors file to write
     output: PathBuf,
-    /// Type of the numbers [default: as they are]
+    /// Type of the numbers [default: as they are]; int8, for generators: matrices in bytes with a scale for each
+    /// row, all else as it is
     #[arg(long, value_enum, value_name = "TYPE")]
     dtype: Option<Type>,
     /// Leave out what only training needs
@@ -32,6 +35,7 @@ enum Type {
     F32,
     F16,
     Bf16,
+    Int8,
 }
 
 pub fn run(args: &Args) -> Result {
@@ -44,14 +48,26 @@ pub fn run(args: &Args) -> Result {
     }
     let source = Source::open(&args.input, Map::On)?;
     let keep = |name: &str| !(args.drop_training && Config::only_for_training(name));
-    let dtype = args.dtype.map(|dtype| match dtype {
-        Type::F32 => DType::F32,
-        Type::F16 => DType::F16,
-        Type::Bf16 => DType::BF16,
-    });
     let strings = Metadata::from([("fqgan.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
     files::make_parent(&args.output)?;
-    let written = weights::convert(&source, &args.output, keep, dtype, &strings)?;
+    let to = |dtype| weights::convert(&source, &args.output, keep, dtype, &strings);
+    let written = match args.dtype {
+        None => to(None)?,
+        Some(Type::F32) => to(Some(DType::F32))?,
+        Some(Type::F16) => to(Some(DType::F16))?,
+        Some(Type::Bf16) => to(Some(DType::BF16))?,
+        Some(Type::Int8) => {
+            if !far::Config::recognizes(source.listing()) {
+                return usage(format!(
+                    "{} is no generator: only those have int8 weights",
+                    args.input.display()
+                ));
+            }
+            let manifest = far::Config::infer(&source)?.manifest();
+            let matrix = |name: &str| manifest.is_matrix(name);
+            weights::convert_to_int8(&source, &args.output, keep, matrix, &strings)?
+        }
+    };
     let left = source.listing().len() - written;
     let left = if left > 0 { format!(", {left} left out") } else { String::new() };
     say!("{}: {written} tensors{left}", args.output.display())

@@ -36,30 +36,36 @@ fn attend<T: Lanes>(
     let (keys, values) = (Parts::new(keys.data_mut::<T>()?), Parts::new(values.data_mut::<T>()?));
     let (qkv, out) = (qkv.data::<f32>()?, Parts::new(out.data_mut::<f32>()?));
     let (position, seen) = (op.position, op.position + t);
-    let layer = op.layer * rows * heads;
-    cpu.pool.blocks(rows * heads, |lane, index| {
-        let (row, head) = (index / heads, index % heads);
-        let index = layer + index;
-        let range = index * capacity * head_dim..(index * capacity + seen) * head_dim;
-        // SAFETY: one part of the cache a block, one part of the scores a lane.
-        let (keys, values, scores) = unsafe {
-            (keys.slice(range.clone()), values.slice(range), scores.slice(lane * seen..(lane + 1) * seen))
-        };
-        cpu.isa.dispatch(Head {
-            qkv: &qkv[row * t * 3 * heads * head_dim..][..t * 3 * heads * head_dim],
-            head,
-            heads,
-            head_dim,
-            position,
-            keys,
-            values,
-            scores,
-            out: &out,
-            first: row * t * heads * head_dim,
-        });
+    let (first, all) = (op.layer * rows * heads, rows * heads);
+    cpu.pool.blocks(all.div_ceil(HEADS), |lane, block| {
+        for index in block * HEADS..all.min((block + 1) * HEADS) {
+            let (row, head) = (index / heads, index % heads);
+            let start = (first + index) * capacity * head_dim;
+            let range = start..start + seen * head_dim;
+            // SAFETY: one part of the cache a head, one part of the scores a lane.
+            let (keys, values, scores) = unsafe {
+                (keys.slice(range.clone()), values.slice(range), scores.slice(lane * seen..(lane + 1) * seen))
+            };
+            cpu.isa.dispatch(Head {
+                qkv: &qkv[row * t * 3 * heads * head_dim..][..t * 3 * heads * head_dim],
+                head,
+                heads,
+                head_dim,
+                position,
+                next: keys.as_ptr().wrapping_add(capacity * head_dim),
+                keys,
+                values,
+                scores,
+                out: &out,
+                first: row * t * heads * head_dim,
+            });
+        }
     });
     Ok(())
 }
+
+/// Heads a block, one after the other: each brings near what the next one reads.
+const HEADS: usize = 4;
 
 /// The new positions of one head of one row.
 struct Head<'a, T> {
@@ -69,6 +75,8 @@ struct Head<'a, T> {
     heads: usize,
     head_dim: usize,
     position: usize,
+    /// Where the next head's keys are, to bring near.
+    next: *const T,
     /// (position + t, head_dim)
     keys: &'a mut [T],
     values: &'a mut [T],
@@ -100,9 +108,9 @@ impl<T: Lanes> Kernel for Head<'_, T> {
             let out = unsafe { self.out.slice(first..first + head_dim) };
             // SAFETY: the slices have the lengths that these ask for.
             unsafe {
-                products::<S, T>(q, keys, scores);
+                products::<S, T>(q, keys, values.as_ptr(), scores);
                 let sum = softmax::<S>(scores);
-                mix::<S, T>(scores, values, 1.0 / sum, out);
+                mix::<S, T>(scores, values, self.next, 1.0 / sum, out);
             }
         }
     }
@@ -117,26 +125,44 @@ fn convert<S: Simd, T: Lanes>(from: &[f32], to: &mut [T]) {
     }
 }
 
-/// scores[i] = q . keys[i] * head_dim^-0.5, four keys at a time.
+/// Brings `count` elements near that lie `offset` behind `p`. A cache is read once a step, and not in one
+/// run: the processor does not foresee it.
 #[inline(always)]
-unsafe fn products<S: Simd, T: Lanes>(q: &[f32], keys: &[T], scores: &mut [f32]) {
+unsafe fn fetch<S: Simd, T>(p: *const T, offset: usize, count: usize) {
+    let p = p.wrapping_add(offset).cast::<u8>();
+    let mut byte = 0;
+    while byte < count * size_of::<T>() {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { S::prefetch_second(p.wrapping_add(byte)) };
+        byte += 64;
+    }
+}
+
+/// scores[i] = q . keys[i] * head_dim^-0.5, four keys at a time; brings as much of `next` near.
+#[inline(always)]
+unsafe fn products<S: Simd, T: Lanes>(q: &[f32], keys: &[T], next: *const T, scores: &mut [f32]) {
     let dim = q.len();
     let scale = 1.0 / (dim as f32).sqrt();
     for (i, scores) in scores.chunks_mut(4).enumerate() {
         // SAFETY: `scores.len()` keys from 4 * i lie inside; a key read twice at the end is thrown away.
         unsafe {
+            fetch::<S, T>(next, 4 * i * dim, 4 * dim);
             let last = scores.len() - 1;
             let key = |j: usize| keys.as_ptr().add((4 * i + j.min(last)) * dim);
             let rows = [key(0), key(1), key(2), key(3)];
             let mut sums = [S::splat(0.0); 4];
-            for first in (0..dim).step_by(S::LANES) {
-                let n = S::LANES.min(dim - first);
-                let whole = n == S::LANES;
-                let q = S::load_n(q.as_ptr().add(first), n);
+            let whole = dim / S::LANES * S::LANES;
+            for first in (0..whole).step_by(S::LANES) {
+                let q = S::load(q.as_ptr().add(first));
                 for (sum, row) in sums.iter_mut().zip(rows) {
-                    let p = row.add(first);
-                    let key = if whole { T::load::<S>(p) } else { T::load_n::<S>(p, n) };
-                    *sum = S::fma(q, key, *sum);
+                    *sum = S::fma(q, T::load::<S>(row.add(first)), *sum);
+                }
+            }
+            if whole < dim {
+                let n = dim - whole;
+                let q = S::load_n(q.as_ptr().add(whole), n);
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    *sum = S::fma(q, T::load_n::<S>(row.add(whole), n), *sum);
                 }
             }
             for (score, sum) in scores.iter_mut().zip(S::sum4(sums)) {
@@ -170,9 +196,9 @@ unsafe fn softmax<S: Simd>(scores: &mut [f32]) -> f32 {
     }
 }
 
-/// out = scale * sum of weights[i] * values[i].
+/// out = scale * sum of weights[i] * values[i]; brings as much of `next` near.
 #[inline(always)]
-unsafe fn mix<S: Simd, T: Lanes>(weights: &[f32], values: &[T], scale: f32, out: &mut [f32]) {
+unsafe fn mix<S: Simd, T: Lanes>(weights: &[f32], values: &[T], next: *const T, scale: f32, out: &mut [f32]) {
     /// Vectors of a head that are summed at once.
     const WIDE: usize = 4;
     let dim = out.len();
@@ -184,6 +210,7 @@ unsafe fn mix<S: Simd, T: Lanes>(weights: &[f32], values: &[T], scale: f32, out:
             let column = values.as_ptr().add(first);
             if width == WIDE * S::LANES {
                 for (i, &weight) in weights.iter().enumerate() {
+                    fetch::<S, T>(next, i * dim + first, width);
                     let (row, weight) = (column.add(i * dim), S::splat(weight));
                     for (j, sum) in sums.iter_mut().enumerate() {
                         *sum = S::fma(weight, T::load::<S>(row.add(j * S::LANES)), *sum);

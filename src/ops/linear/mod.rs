@@ -8,7 +8,7 @@
 mod backward;
 mod cpu;
 
-use super::check::{expect, expect_type, inputs};
+use super::check::{expect, expect_type};
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
@@ -32,13 +32,13 @@ pub enum Activation {
 
 /// One configured use of the layer.
 ///
-/// Inputs: x (..., k) f32; weight (n, k) f32, bf16 or f16; bias (n) f32 if `bias`; residual (..., n) f32 if
-/// `residual`. Output: (..., n) f32.
+/// Inputs: x (..., k) f32; weight (n, k) f32, bf16, f16 or i8; for i8, a scale (n) f32 that each output's row is
+/// multiplied with; bias (n) f32 if `bias`; residual (..., n) f32 if `residual`. Output: (..., n) f32.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Linear {
     /// Applied to x W^T + bias.
     pub activation: Activation,
-    /// Whether a bias is the third input.
+    /// Whether a bias follows the weight.
     pub bias: bool,
     /// Whether the last input is added to the result.
     pub residual: bool,
@@ -47,7 +47,7 @@ pub struct Linear {
 /// The extents (n, k) of a weight that x fits.
 fn extents(x: &Desc, weight: &Desc) -> Result<[usize; 2]> {
     expect_type("x", x, &[DType::F32])?;
-    expect_type("weight", weight, &[DType::F32, DType::BF16, DType::F16])?;
+    expect_type("weight", weight, &[DType::F32, DType::BF16, DType::F16, DType::I8])?;
     match (&x.shape[..], &weight.shape[..]) {
         (&[.., k], &[n, wide]) if k == wide => Ok([n, k]),
         _ => Err(Error::invalid(format!("x is {x} and weight {weight}, expected (..., k) and (n, k)"))),
@@ -79,17 +79,24 @@ impl Op for Linear {
     const NAME: &'static str = "linear";
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
-        let want = 2 + usize::from(self.bias) + usize::from(self.residual);
-        if all.len() != want {
-            return Err(Error::internal(format!("{} inputs, expected {want}", all.len())));
+        let [x, weight, rest @ ..] = all else {
+            return Err(Error::internal(format!("{} inputs, expected x and a weight", all.len())));
+        };
+        let [n, _] = extents(x, weight)?;
+        let out = output(x, n)?;
+        let row = Desc::plain([n], DType::F32);
+        let after = [
+            (weight.dtype == DType::I8, "scale", row),
+            (self.bias, "bias", row),
+            (self.residual, "residual", out),
+        ];
+        let after = after.into_iter().filter(|(there, _, _)| *there);
+        let want = after.clone().count();
+        if rest.len() != want {
+            return Err(Error::internal(format!("{} inputs, expected {}", all.len(), 2 + want)));
         }
-        let [n, _] = extents(&all[0], &all[1])?;
-        let out = output(&all[0], n)?;
-        if self.bias {
-            expect("bias", &all[2], &[n], DType::F32)?;
-        }
-        if self.residual {
-            expect("residual", &all[want - 1], &out.shape, DType::F32)?;
+        for (input, (_, what, desc)) in rest.iter().zip(after) {
+            expect(what, input, &desc.shape, desc.dtype)?;
         }
         Ok([out])
     }
@@ -111,7 +118,8 @@ impl Op for Linear {
 
 /// The gated half of a SwiGLU layer (Shazeer, 2020): SiLU(x gate^T) * (x up^T), both weights read in one pass.
 ///
-/// Inputs: x (..., k) f32; gate and up (n, k), of one type, as [`Linear`]'s weight. Output: (..., n) f32.
+/// Inputs: x (..., k) f32; gate and up (n, k), of one type, as [`Linear`]'s weight; for i8, their scales (n) f32.
+/// Output: (..., n) f32.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SwiGlu;
 
@@ -119,10 +127,19 @@ impl Op for SwiGlu {
     const NAME: &'static str = "swiglu";
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
-        let [x, gate, up] = inputs::<3>(all)?;
-        let [n, _] = extents(&x, &gate)?;
-        expect("up", &up, &gate.shape, gate.dtype)?;
-        Ok([output(&x, n)?])
+        let [x, gate, up, scales @ ..] = all else {
+            return Err(Error::internal(format!("{} inputs, expected x and two weights", all.len())));
+        };
+        let [n, _] = extents(x, gate)?;
+        expect("up", up, &gate.shape, gate.dtype)?;
+        let want = if gate.dtype == DType::I8 { 2 } else { 0 };
+        if scales.len() != want {
+            return Err(Error::internal(format!("{} inputs, expected {}", all.len(), 3 + want)));
+        }
+        for scale in scales {
+            expect("scale", scale, &[n], DType::F32)?;
+        }
+        Ok([output(x, n)?])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -131,7 +148,7 @@ impl Op for SwiGlu {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
-            Device::Cpu(cpu) => cpu::swiglu(self, cx, cpu, all, &mut outputs[0]),
+            Device::Cpu(cpu) => cpu::swiglu(cx, cpu, all, &mut outputs[0]),
         }
     }
 }

@@ -36,6 +36,7 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
     type V = __m256;
+    type I = __m256i;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m256 {
@@ -177,6 +178,34 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn dot_bf16_pair(acc: __m256, a: u32, b: *const u16) -> __m256 {
         unsafe { dot_pairs(acc, _mm256_set1_epi32(a as i32), _mm256_loadu_si256(b.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn int_zero() -> __m256i {
+        unsafe { _mm256_setzero_si256() }
+    }
+    #[inline(always)]
+    unsafe fn int_add(a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn int_to_float(a: __m256i) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn widen_i8(p: *const i8) -> __m256i {
+        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn dot_i16(acc: __m256i, a: *const i16, b: __m256i) -> __m256i {
+        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_loadu_si256(a.cast()), b)) }
+    }
+    #[inline(always)]
+    unsafe fn store_i16(p: *mut i16, v: __m256) {
+        unsafe {
+            let wide = _mm256_cvtps_epi32(v);
+            let (low, high) = (_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide));
+            _mm_storeu_si128(p.cast(), _mm_packs_epi32(low, high));
+        }
     }
     #[inline(always)]
     unsafe fn stream(p: *mut f32, v: __m256) {

@@ -41,6 +41,7 @@ macro_rules! level {
             const LANES: usize = 16;
             const REGISTERS: usize = 32;
             type V = __m512;
+            type I = __m512i;
 
             #[inline(always)]
             unsafe fn splat(x: f32) -> __m512 { unsafe { _mm512_set1_ps(x) } }
@@ -138,6 +139,24 @@ macro_rules! level {
             }
             #[inline(always)]
             unsafe fn max_lane(a: __m512) -> f32 { unsafe { _mm512_reduce_max_ps(a) } }
+            #[inline(always)]
+            unsafe fn int_zero() -> __m512i { unsafe { _mm512_setzero_si512() } }
+            #[inline(always)]
+            unsafe fn int_add(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_add_epi32(a, b) } }
+            #[inline(always)]
+            unsafe fn int_to_float(a: __m512i) -> __m512 { unsafe { _mm512_cvtepi32_ps(a) } }
+            #[inline(always)]
+            unsafe fn widen_i8(p: *const i8) -> __m512i {
+                unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(p.cast())) }
+            }
+            #[inline(always)]
+            unsafe fn dot_i16(acc: __m512i, a: *const i16, b: __m512i) -> __m512i {
+                unsafe { _mm512_dpwssd_epi32(acc, _mm512_loadu_si512(a.cast()), b) }
+            }
+            #[inline(always)]
+            unsafe fn store_i16(p: *mut i16, v: __m512) {
+                unsafe { _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v))) }
+            }
             #[inline(always)]
             unsafe fn stream(p: *mut f32, v: __m512) { unsafe { _mm512_stream_ps(p, v) } }
             $($own)*

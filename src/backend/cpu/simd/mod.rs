@@ -31,6 +31,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const REGISTERS: usize;
     /// A vector.
     type V: Copy;
+    /// A vector of 32-bit integers, or of twice as many 16-bit ones.
+    type I: Copy;
 
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
@@ -104,6 +106,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn dot_bf16(acc: Self::V, a: *const u16, b: *const u16) -> Self::V;
     /// As `dot_bf16`, with the same pair of `a` (low half first) for every lane.
     unsafe fn dot_bf16_pair(acc: Self::V, a: u32, b: *const u16) -> Self::V;
+
+    /// All zero.
+    unsafe fn int_zero() -> Self::I;
+    /// The sums of 32-bit integers, modulo 2^32.
+    unsafe fn int_add(a: Self::I, b: Self::I) -> Self::I;
+    /// 32-bit integers to f32, to nearest even.
+    unsafe fn int_to_float(a: Self::I) -> Self::V;
+    /// Widens 2 * LANES signed bytes to 16 bits.
+    unsafe fn widen_i8(p: *const i8) -> Self::I;
+    /// Adds products of 2 * LANES pairs of 16-bit integers, two to each 32-bit lane; which two is the level's
+    /// own. No two values may both be -2^15 in both of a lane's pairs.
+    unsafe fn dot_i16(acc: Self::I, a: *const i16, b: Self::I) -> Self::I;
+    /// Writes LANES integral values from -32767 to 32767 as 16-bit integers.
+    unsafe fn store_i16(p: *mut i16, v: Self::V);
 
     /// Brings the cache line near.
     #[inline(always)]

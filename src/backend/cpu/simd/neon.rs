@@ -31,6 +31,7 @@ impl Simd for Neon {
     const LANES: usize = 4;
     const REGISTERS: usize = 32;
     type V = float32x4_t;
+    type I = int32x4_t;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> float32x4_t {
@@ -143,6 +144,33 @@ impl Simd for Neon {
             let (a, b) = (vld1q_u32(a.cast()), vld1q_u32(b.cast()));
             dot_pairs(acc, a, b)
         }
+    }
+    #[inline(always)]
+    unsafe fn int_zero() -> int32x4_t {
+        unsafe { vdupq_n_s32(0) }
+    }
+    #[inline(always)]
+    unsafe fn int_add(a: int32x4_t, b: int32x4_t) -> int32x4_t {
+        unsafe { vaddq_s32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn int_to_float(a: int32x4_t) -> float32x4_t {
+        unsafe { vcvtq_f32_s32(a) }
+    }
+    #[inline(always)]
+    unsafe fn widen_i8(p: *const i8) -> int32x4_t {
+        unsafe { vreinterpretq_s32_s16(vmovl_s8(vld1_s8(p))) }
+    }
+    #[inline(always)]
+    unsafe fn dot_i16(acc: int32x4_t, a: *const i16, b: int32x4_t) -> int32x4_t {
+        unsafe {
+            let (a, b) = (vld1q_s16(a), vreinterpretq_s16_s32(b));
+            vmlal_high_s16(vmlal_s16(acc, vget_low_s16(a), vget_low_s16(b)), a, b)
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_i16(p: *mut i16, v: float32x4_t) {
+        unsafe { vst1_s16(p, vqmovn_s32(vcvtnq_s32_f32(v))) }
     }
     #[inline(always)]
     unsafe fn dot_bf16_pair(acc: float32x4_t, a: u32, b: *const u16) -> float32x4_t {

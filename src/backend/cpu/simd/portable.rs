@@ -20,6 +20,7 @@ impl Simd for Portable {
     const LANES: usize = N;
     const REGISTERS: usize = 8;
     type V = [f32; N];
+    type I = [i32; N];
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> [f32; N] {
@@ -141,6 +142,40 @@ impl Simd for Portable {
         // SAFETY: valid for N pairs.
         let at = |p: *const u16, i: usize| from_bf16(unsafe { *p.add(i) });
         std::array::from_fn(|i| acc[i] + at(a, 2 * i) * at(b, 2 * i) + at(a, 2 * i + 1) * at(b, 2 * i + 1))
+    }
+    #[inline(always)]
+    unsafe fn int_zero() -> [i32; N] {
+        [0; N]
+    }
+    #[inline(always)]
+    unsafe fn int_add(a: [i32; N], b: [i32; N]) -> [i32; N] {
+        std::array::from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+    #[inline(always)]
+    unsafe fn int_to_float(a: [i32; N]) -> [f32; N] {
+        a.map(|v| v as f32)
+    }
+    #[inline(always)]
+    unsafe fn widen_i8(p: *const i8) -> [i32; N] {
+        // SAFETY: valid for 2 N bytes.
+        let at = |i: usize| i32::from(unsafe { *p.add(i) });
+        std::array::from_fn(|i| at(2 * i) & 0xFFFF | at(2 * i + 1) << 16)
+    }
+    #[inline(always)]
+    unsafe fn dot_i16(acc: [i32; N], a: *const i16, b: [i32; N]) -> [i32; N] {
+        // SAFETY: valid for N pairs.
+        let at = |i: usize| i32::from(unsafe { *a.add(i) });
+        std::array::from_fn(|i| {
+            let pair = at(2 * i) * i32::from(b[i] as i16) + at(2 * i + 1) * (b[i] >> 16);
+            acc[i].wrapping_add(pair)
+        })
+    }
+    #[inline(always)]
+    unsafe fn store_i16(p: *mut i16, v: [f32; N]) {
+        for (i, x) in v.into_iter().enumerate() {
+            // SAFETY: valid for N elements.
+            unsafe { *p.add(i) = x as i16 }
+        }
     }
     #[inline(always)]
     unsafe fn dot_bf16_pair(acc: [f32; N], a: u32, b: *const u16) -> [f32; N] {

@@ -1,17 +1,10 @@
 // Tiles are arrays of vectors: loops by index unroll, and read as the sums they are.
 #![allow(clippy::needless_range_loop)]
 
-use super::block::{COLUMNS, GROUP, Products, TILE, Tile};
+use super::ahead::{Ahead, NEAR};
+use super::block::{COLUMNS, Products, TILE, Tile};
 use crate::backend::cpu::simd::{Simd, Widen};
 use std::ops::Range;
-use std::ptr::null;
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
-/// Bytes of x that stay in the first cache while weights pass.
-const NEAR: usize = 24 << 10;
-/// Elements of weights that come later by about as much as memory is slow.
-const DISTANCE: usize = 4096;
 
 /// Products with weights of a floating type.
 #[derive(Clone, Copy)]
@@ -64,7 +57,8 @@ impl<W: Widen> Float<'_, W> {
         sums: &mut [[f32; COLUMNS]],
     ) {
         let k = self.k;
-        let mut ahead = self.ahead::<S, N>(tile);
+        let step = N * unroll::<N>() * S::LANES * size_of::<W>();
+        let mut ahead = Ahead::new(tile, self.weight.as_ptr().cast(), k * size_of::<W>(), N, step);
         let mut column = tile.columns.start;
         while column < tile.columns.end {
             // SAFETY: the tile's rows and columns are there.
@@ -96,49 +90,6 @@ impl<W: Widen> Float<'_, W> {
             }
             column += TILE;
         }
-    }
-
-    /// What to bring near meanwhile.
-    #[inline(always)]
-    fn ahead<S: Simd, const N: usize>(&self, tile: &Tile) -> Ahead {
-        let (size, k) = (size_of::<W>(), self.k);
-        let from = |element: usize| self.weight.as_ptr().wrapping_add(element).cast::<u8>();
-        match (tile.passes, tile.ahead) {
-            (1, _) => {
-                // Whole tiles, since the rows of one are read side by side.
-                let distance = DISTANCE.div_ceil((N * k).max(1)) * N * k;
-                Ahead {
-                    next: from(tile.columns.start * k + distance),
-                    step: N * unroll::<N>() * S::LANES * size,
-                }
-            }
-            // Each pass over a group brings its share of the next one near.
-            (_, Some(next)) => {
-                let share = (GROUP * k * size).div_ceil(tile.passes);
-                let steps = GROUP / TILE * k.div_ceil(S::LANES);
-                Ahead { next: from(next * k).wrapping_add(tile.pass * share), step: share.div_ceil(steps) }
-            }
-            _ => Ahead { next: null(), step: 0 },
-        }
-    }
-}
-
-/// Memory to bring near while something else is computed: so many bytes at each step of a product.
-struct Ahead {
-    next: *const u8,
-    step: usize,
-}
-
-impl Ahead {
-    #[inline(always)]
-    fn step<S: Simd>(&mut self) {
-        let mut line = 0;
-        while line < self.step {
-            // SAFETY: a prefetch of any address is harmless.
-            unsafe { S::prefetch_second(self.next.wrapping_add(line)) };
-            line += LINE;
-        }
-        self.next = self.next.wrapping_add(self.step);
     }
 }
 
