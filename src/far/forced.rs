@@ -32,6 +32,19 @@ impl Generator {
     /// # Errors
     /// `InvalidArgument` for a class or code that there is not, and for lengths that do not fit; `OutOfMemory`.
     pub fn logits_into(&self, classes: &[u32], codes: &[u32], logits: &mut [f32]) -> Result<()> {
+        self.write_logits(classes, codes, logits, usize::MAX)
+    }
+
+    /// As [`Generator::logits_into`], position by position out of the cache, as generation goes: for those who
+    /// want to see that both are the same.
+    ///
+    /// # Errors
+    /// As [`Generator::logits_into`].
+    pub fn cached_logits_into(&self, classes: &[u32], codes: &[u32], logits: &mut [f32]) -> Result<()> {
+        self.write_logits(classes, codes, logits, 1)
+    }
+
+    fn write_logits(&self, classes: &[u32], codes: &[u32], logits: &mut [f32], abreast: usize) -> Result<()> {
         let config = self.config();
         let (k, positions, n) = (config.codebooks, config.positions(), config.codebook_size);
         let need = [classes.len(), k, positions, n].iter().try_fold(1usize, |n, &e| n.checked_mul(e));
@@ -39,7 +52,7 @@ impl Generator {
             let need = need.map_or("more than can be addressed".to_owned(), |n| n.to_string());
             return Err(Error::invalid(format!("logits holds {} elements, expected {need}", logits.len())));
         }
-        self.forced(classes, codes, |_, piece| {
+        self.forced(classes, codes, abreast, |_, piece| {
             let runs = piece.logits.data::<f32>()?.chunks_exact(piece.positions * n);
             for (image, run) in runs.enumerate() {
                 let row =
@@ -64,7 +77,7 @@ impl Generator {
                 codes.len()
             )));
         }
-        self.forced(classes, codes, |e, piece| {
+        self.forced(classes, codes, usize::MAX, |e, piece| {
             let [all] = e.apply(CrossEntropy, &[piece.logits, piece.targets])?;
             for (image, run) in all.data::<f32>()?.chunks_exact(piece.positions).enumerate() {
                 let at =
@@ -75,11 +88,12 @@ impl Generator {
         })
     }
 
-    /// Runs known codes through the model, a few images at a time.
+    /// Runs known codes through the model, a few images at a time, up to `abreast` positions at once.
     fn forced(
         &self,
         classes: &[u32],
         codes: &[u32],
+        abreast: usize,
         mut visit: impl FnMut(&Eager<'_>, Piece<'_>) -> Result<()>,
     ) -> Result<()> {
         let config = self.config();
@@ -97,17 +111,16 @@ impl Generator {
             let mut index = indices(&workspace, [rows, 1, 1])?;
             index.data_mut::<u32>()?.copy_from_slice(classes);
             let mut input = self.backbone.embed_classes(&e, &index)?;
-            // The class's position by itself, then all others at once.
-            for (first, width) in [(0, 1), (1, positions - 1)] {
-                if width == 0 {
-                    continue;
-                }
+            let mut first = 0;
+            while first < positions {
+                // The class's position by itself.
+                let width = if first == 0 { 1 } else { abreast.min(positions - first) };
                 let code =
                     |row: usize, i: usize, position: usize| codes[(row * k + i) * positions + position];
                 if first > 0 {
                     let mut before = indices(&workspace, [rows, width, k])?;
                     for (at, to) in before.data_mut::<u32>()?.iter_mut().enumerate() {
-                        *to = code(at / (width * k), at % k, at / k % width);
+                        *to = code(at / (width * k), at % k, first - 1 + at / k % width);
                     }
                     input = self.backbone.embed_codes(&e, &before)?;
                 }
@@ -132,6 +145,7 @@ impl Generator {
                     )?;
                     Ok(targets)
                 })?;
+                first += width;
             }
         }
         Ok(())

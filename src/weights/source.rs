@@ -181,6 +181,12 @@ impl Source {
         self.metadata.get(key).map(String::as_str)
     }
 
+    /// The same tensors with other strings: these go beside the file's, or take their place.
+    pub fn with_metadata(mut self, strings: impl IntoIterator<Item = (String, String)>) -> Source {
+        self.metadata.extend(strings);
+        self
+    }
+
     /// All strings of the header's `__metadata__`.
     pub fn all_metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata

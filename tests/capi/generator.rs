@@ -4,6 +4,7 @@ use crate::models::{generator_config, generator_file, tokenizer_file};
 use crate::support::{Runtime, call};
 use fqgan::capi::*;
 use fqgan::far::{Generator, Options, Sampling};
+use fqgan::nn::Precision;
 use fqgan::weights::{Map, Source};
 use std::ffi::{CString, c_void};
 use std::path::Path;
@@ -112,6 +113,29 @@ fn results_are_those_of_rust() {
     assert_eq!(status, FQGAN_OK, "{text}");
     rust.logits_into(&classes, &codes, &mut wanted).unwrap();
     assert_eq!(logits, wanted);
+}
+
+#[test]
+fn rounded_weights() {
+    let source = Source::open(generator_file(), Map::On).unwrap();
+    let device = fqgan::backend::Device::Cpu(std::sync::Arc::new(fqgan::backend::cpu::Cpu::new(0).unwrap()));
+    for (precision, wanted) in
+        [(FQGAN_PRECISION_BF16, Precision::Bf16), (FQGAN_PRECISION_INT8, Precision::Int8)]
+    {
+        let options = fqgan_model_options {
+            struct_size: size_of::<fqgan_model_options>() as u32,
+            precision,
+            map: FQGAN_MAP_ON,
+            memory_limit: 0,
+        };
+        let (status, text, model) = attempt(generator_file(), &options);
+        assert_eq!(status, FQGAN_OK, "{text}");
+        let rust =
+            Generator::open(&device, &source, &Options { precision: wanted, ..Options::default() }).unwrap();
+        let (status, text, codes) = generate(&model, &[4, 0], null());
+        assert_eq!(status, FQGAN_OK, "{text}");
+        assert_eq!(codes, rust.generate(&[4, 0], &Sampling::default()).unwrap().into_data());
+    }
 }
 
 #[test]

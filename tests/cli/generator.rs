@@ -102,9 +102,56 @@ fn scoring() {
     place
         .run("score -g far.safetensors -m model.safetensors a.png likely.fqc --class 3")
         .ended(0, &["a.png", "likely.fqc", "vis", "sem", "mean of 2 images"]);
+    assert_eq!(bits("--class 3 --check-cache likely.fqc"), likely);
+    for precision in ["bf16", "int8"] {
+        let rounded = bits(&format!("--class 3 --check-cache --precision {precision} likely.fqc"));
+        assert!((rounded / likely - 1.0).abs() < 0.05, "{precision}: {rounded}, {likely}");
+    }
     place.run("score -g far.safetensors a.png").ended(1, &["a.png", "--model"]);
     place.run("score -g far.safetensors likely.fqc --class 11").ended(1, &["class 11"]);
     place.run("score -g model.safetensors likely.fqc").ended(1, &["model.safetensors"]);
+}
+
+#[test]
+fn rounded_weights() {
+    let place = place_with(&generator());
+    let size = |name| std::fs::metadata(place.path(name)).unwrap().len();
+    place.run("convert far.safetensors int8.safetensors --dtype int8").ended(0, &["tensors"]);
+    place.run("inspect int8.safetensors").ended(0, &["i8", "Complete", "8 rows x 8"]);
+    assert!(size("int8.safetensors") < size("far.safetensors") * 45 / 100);
+    let generate = |more: &str| place.run(&format!("generate --class 3 --count 2 {more}"));
+    generate("-g far.safetensors --precision int8 -o a.fqc").ended(0, &[]);
+    generate("-g int8.safetensors --precision int8 -o b.fqc").ended(0, &[]);
+    assert_eq!(place.codes("a.fqc"), place.codes("b.fqc"));
+    generate("-g far.safetensors -o exact.fqc").ended(0, &[]);
+    assert_ne!(place.codes("a.fqc"), place.codes("exact.fqc"));
+    place
+        .run("convert model.safetensors c.safetensors --dtype int8")
+        .ended(2, &["model.safetensors", "generator"]);
+    assert!(!place.path("c.safetensors").exists());
+}
+
+/// A file that does not say its grid, as the authors' do not, and is not of the published one.
+#[test]
+fn a_grid_that_the_file_does_not_say() {
+    let place = place_with(&generator());
+    save(&place.path("bare.safetensors"), &generator().manifest(), &Default::default());
+    let generate = |more: &str| place.run(&format!("generate --class 3 {more}"));
+    generate("-g far.safetensors -o a.fqc").ended(0, &[]);
+    generate("-g bare.safetensors -o b.fqc").ended(0, &["512 codes"]);
+    generate("-g bare.safetensors --grid 8x8 -o b.fqc").ended(0, &["128 codes"]);
+    assert_eq!(place.codes("a.fqc"), place.codes("b.fqc"));
+    place.run("convert bare.safetensors said.safetensors --grid 4x16").ended(0, &[]);
+    place.run("inspect said.safetensors --summary").ended(0, &["4 rows x 16 columns"]);
+    generate("-g said.safetensors -o c.fqc").ended(0, &["128 codes"]);
+    assert_eq!((place.codes("c.fqc").info().height, place.codes("c.fqc").info().width), (4, 16));
+    for wrong in ["8", "0x8", "8x", "8x8x8", "8*8"] {
+        generate(&format!("-g bare.safetensors --grid {wrong} -o d.fqc")).ended(2, &["--grid"]);
+    }
+    generate("-g bare.safetensors --grid 5000x8 -o d.fqc").ended(1, &["fqgan.grid_height", "5000"]);
+    place
+        .run("convert model.safetensors d.safetensors --grid 8x8")
+        .ended(2, &["model.safetensors", "generator"]);
 }
 
 #[test]

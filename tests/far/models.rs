@@ -55,7 +55,9 @@ pub fn open(k: usize) -> Generator {
 
 /// The precisions that a test goes through.
 pub fn precisions() -> impl Iterator<Item = Options> {
-    [Precision::F32, Precision::Bf16].into_iter().map(|precision| Options { precision, ..Options::default() })
+    [Precision::F32, Precision::Bf16, Precision::Int8]
+        .into_iter()
+        .map(|precision| Options { precision, ..Options::default() })
 }
 
 /// Some codes of `count` pictures.

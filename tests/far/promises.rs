@@ -102,6 +102,24 @@ fn draws_follow_from_forced_logits() {
     }
 }
 
+/// Position by position out of the cache, the logits are those of all positions at once, bit for bit.
+#[test]
+fn cached_logits_are_the_forced_ones() {
+    for isa in Isa::available() {
+        for (k, head) in [(3, AR), (2, Head::Linear), (2, Head::Mlp { hidden: 16 }), (1, AR)] {
+            for options in precisions() {
+                let config = config(k, head);
+                let generator = Generator::open(&device(isa, 2), &source(&config), &options).unwrap();
+                let codes = some_codes(&config, 3);
+                let mut logits = vec![vec![0.0; codes.len() * 40]; 2];
+                generator.logits_into(&[1, 5, 0], &codes, &mut logits[0]).unwrap();
+                generator.cached_logits_into(&[1, 5, 0], &codes, &mut logits[1]).unwrap();
+                assert!(logits[0] == logits[1], "{head:?} {options:?} on {}", isa.name());
+            }
+        }
+    }
+}
+
 #[test]
 fn position_by_position() {
     let generator = open(2);

@@ -16,7 +16,8 @@ fn check(n: usize, k: usize, values: &[f32]) {
     let (bytes, scale) = (bytes.data::<i8>().unwrap(), scale.data::<f32>().unwrap());
     for (row, x) in values.chunks(k.max(1)).enumerate() {
         let largest = x.iter().fold(0.0f32, |a, b| a.max(b.abs()));
-        assert!((scale[row] * 127.0 - largest).abs() <= largest * 1e-6, "row {row}");
+        let back = f64::from(scale[row]) * 127.0;
+        assert!((back - f64::from(largest)).abs() <= f64::from(largest) * 1e-6, "row {row}");
         for (&q, &x) in bytes[row * k..].iter().zip(x) {
             let error = (f64::from(q) * f64::from(scale[row]) - f64::from(x)).abs();
             assert!(

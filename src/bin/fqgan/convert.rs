@@ -1,5 +1,6 @@
 use crate::failure::{Result, usage};
 use crate::files;
+use crate::grid::Grid;
 use crate::print::say;
 use fqgan::far;
 use fqgan::tensor::DType;
@@ -25,6 +26,9 @@ pub struct Args {
     /// row, all else as it is
     #[arg(long, value_enum, value_name = "TYPE")]
     dtype: Option<Type>,
+    /// Rows and columns of a generator's codes, to stand in the file: the authors' .pt do not say them
+    #[arg(long, value_name = "ROWSxCOLUMNS")]
+    grid: Option<Grid>,
     /// Leave out what only training needs
     #[arg(long)]
     drop_training: bool,
@@ -48,7 +52,13 @@ pub fn run(args: &Args) -> Result {
     }
     let source = Source::open(&args.input, Map::On)?;
     let keep = |name: &str| !(args.drop_training && Config::only_for_training(name));
-    let strings = Metadata::from([("fqgan.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
+    let is_generator = far::Config::recognizes(source.listing());
+    let no_generator = |what: &str| usage(format!("{} is no generator: {what}", args.input.display()));
+    if args.grid.is_some() && !is_generator {
+        return no_generator("only those have a grid");
+    }
+    let mut strings = Metadata::from([("fqgan.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
+    strings.extend(args.grid.map(Grid::metadata).unwrap_or_default());
     files::make_parent(&args.output)?;
     let to = |dtype| weights::convert(&source, &args.output, keep, dtype, &strings);
     let written = match args.dtype {
@@ -57,11 +67,8 @@ pub fn run(args: &Args) -> Result {
         Some(Type::F16) => to(Some(DType::F16))?,
         Some(Type::Bf16) => to(Some(DType::BF16))?,
         Some(Type::Int8) => {
-            if !far::Config::recognizes(source.listing()) {
-                return usage(format!(
-                    "{} is no generator: only those have int8 weights",
-                    args.input.display()
-                ));
+            if !is_generator {
+                return no_generator("only those have int8 weights");
             }
             let manifest = far::Config::infer(&source)?.manifest();
             let matrix = |name: &str| manifest.is_matrix(name);

@@ -2,6 +2,7 @@
 
 use crate::codec::{Codec, ComputeArgs};
 use crate::failure::Result;
+use crate::grid::Grid;
 use clap::{Args, ValueEnum};
 use fqgan::Error;
 use fqgan::backend::Device;
@@ -19,6 +20,10 @@ pub struct GeneratorArgs {
     /// The generator's weights: a .safetensors file, or the authors' .pt
     #[arg(short, long, value_name = "FILE")]
     generator: PathBuf,
+    /// Its rows and columns of codes, where the file does not say them, as the authors' .pt do not [default: what
+    /// the file says, or 16x16]
+    #[arg(long, value_name = "ROWSxCOLUMNS")]
+    grid: Option<Grid>,
     /// The tokenizer's weights, for pictures; where only code files are read and written it is not needed
     #[arg(short, long, value_name = "FILE")]
     model: Option<PathBuf>,
@@ -56,7 +61,8 @@ impl Pair {
             WeightsArg::Int8 => Precision::Int8,
         };
         let options = Options { precision, memory_limit: args.compute.memory_limit() };
-        let generator = Generator::open(&device, &Source::open(&args.generator, Map::On)?, &options)?;
+        let source = Grid::of(args.grid, Source::open(&args.generator, Map::On)?);
+        let generator = Generator::open(&device, &source, &options)?;
         let mut pair = Pair { generator, codec: None };
         if let Some(model) = &args.model {
             pair.codec = Some(pair.tokenizer(args, model, &device)?);

@@ -10,6 +10,7 @@ mod failure;
 mod files;
 mod generate;
 mod generator;
+mod grid;
 mod inspect;
 mod print;
 mod progress;
