@@ -31,9 +31,11 @@ macro_rules! timed {
 }
 
 timed! {
+    activation "../tests/ops/activation.rs"
     add "../tests/ops/add.rs"
     attention "../tests/ops/attention.rs"
     code_embedding "../tests/ops/code_embedding.rs"
+    code_entropy "../tests/ops/code_entropy.rs"
     conv2d "../tests/ops/conv2d.rs"
     cross_entropy "../tests/ops/cross_entropy.rs"
     embedding "../tests/ops/embedding.rs"
@@ -41,8 +43,14 @@ timed! {
     kv_attention "../tests/ops/kv_attention.rs"
     layer_norm "../tests/ops/layer_norm.rs"
     linear "../tests/ops/linear.rs"
+    max_pool "../tests/ops/max_pool.rs"
+    mean_error "../tests/ops/mean_error.rs"
     nearest_code "../tests/ops/nearest_code.rs"
+    normalize "../tests/ops/normalize.rs"
+    optimizer "../tests/ops/optimizer.rs"
+    perceptual_distance "../tests/ops/perceptual_distance.rs"
     resize_grid "../tests/ops/resize_grid.rs"
+    resize_nearest "../tests/ops/resize_nearest.rs"
     rms_norm "../tests/ops/rms_norm.rs"
     rotary "../tests/ops/rotary.rs"
     sample "../tests/ops/sample.rs"

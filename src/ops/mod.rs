@@ -1,23 +1,40 @@
 //! The operations, a folder each: shapes, cost and forward in `mod.rs`, device code beside it. Nothing above
 //! this floor names a device. `docs/adding-an-op.md` walks through the smallest one.
 
+pub mod activation;
 pub mod add;
+pub mod adversarial;
 pub mod attention;
+pub mod batch_norm;
 mod check;
+pub mod class_token;
 pub mod code_embedding;
+pub mod code_entropy;
+pub mod concat;
 pub mod conv2d;
 pub mod cross_entropy;
+pub mod disentangle;
+mod elementwise;
 pub mod embedding;
 pub mod group_norm;
 pub mod kv_attention;
 pub mod layer_norm;
 pub mod linear;
 pub mod matmul;
+pub mod max_pool;
+pub mod mean;
+pub mod mean_error;
+pub mod multiply;
 pub mod nearest_code;
+pub mod normalize;
+pub mod optimizer;
+pub mod perceptual_distance;
 pub mod resize_grid;
+pub mod resize_nearest;
 pub mod rms_norm;
 pub mod rotary;
 pub mod sample;
+pub mod straight_through;
 pub mod sum_rows;
 mod unit;
 pub mod upsample;

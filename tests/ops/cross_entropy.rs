@@ -1,3 +1,4 @@
+use crate::gradients::check_gradients;
 use crate::table::{Case, check, noise, random, refuses};
 use fqgan::ops::cross_entropy::CrossEntropy;
 use fqgan::tensor::{DType, Tensor};
@@ -51,5 +52,13 @@ proptest! {
     #[test]
     fn any_shape(seed in 0u64..1000, rows in 1usize..10, n in 1usize..3000, spread in 0.1f32..50.0) {
         check(&case(seed, rows, n, spread));
+    }
+}
+
+#[test]
+fn gradients() {
+    for (rows, n, spread) in [(3, 5, 2.0), (2, 33, 1.0), (1, 1, 1.0)] {
+        let case = case(1, rows, n, spread);
+        check_gradients(CrossEntropy, &case.inputs, &[0], 5e-6, |all| case.expected(all));
     }
 }

@@ -1,3 +1,4 @@
+use crate::gradients::check_gradients;
 use crate::table::{Case, check, random, refuses};
 use fqgan::ops::embedding::Embedding;
 use fqgan::tensor::{DType, Shape, Tensor};
@@ -55,4 +56,15 @@ proptest! {
                  width in 1usize..70) {
         check(&case(seed, rows, &tables, width, DType::F32));
     }
+}
+
+#[test]
+fn gradients() {
+    let case = case(1, 7, &[3, 5], 4, DType::F32);
+    check_gradients(Embedding, &case.inputs, &[1, 2], 1e-6, |all| case.expected(all));
+    // A table longer than a block of the rule, its last row among those looked up.
+    let last = [indices(&[3, 1], &[4999, 0, 4999]), random(2, &[5000, 1], DType::F32)];
+    check_gradients(Embedding, &last, &[1], 1e-6, |all| {
+        vec![all[0].data.iter().map(|&i| all[1].data[i as usize]).collect()]
+    });
 }

@@ -29,7 +29,8 @@ fn distances(z: &Wide, codebook: &Wide) -> Vec<Vec<f64>> {
 /// the same ones on any thread count.
 fn check_near(z: Tensor, codebook: Tensor) {
     let far = distances(&Wide::of(&z), &Wide::of(&codebook));
-    let codebook = packed(&codebook).unwrap();
+    let plain = codebook;
+    let codebook = packed(&plain).unwrap();
     for isa in Isa::available() {
         let run = |threads| {
             on(&device(isa, threads), |e| {
@@ -46,6 +47,10 @@ fn check_near(z: Tensor, codebook: Tensor) {
         }
         assert_eq!(codes, run(2));
         assert_eq!(codes, run(3));
+        if plain.dtype() == DType::F32 {
+            let [unpacked] = on(&device(isa, 2), |e| e.apply(NearestCode, &[&z, &plain]).unwrap());
+            assert_eq!(unpacked.data::<u32>().unwrap(), codes, "a plain codebook");
+        }
     }
 }
 
@@ -139,7 +144,9 @@ fn refusals() {
     refuses(NearestCode, &[&z, &book], "row 70 of 100 latents holds NaN or infinity");
     refuses(NearestCode, &[&random(1, &[4, 7], DType::F32), &book], "z has 7 dimensions, the codebook 8");
     let plain = random(1, &[100, 8], DType::F32);
-    refuses(NearestCode, &[&plain, &plain], "expected packed f32");
+    let half = random(1, &[100, 8], DType::BF16);
+    refuses(NearestCode, &[&plain, &half], "expected packed or plain f32");
+    refuses(NearestCode, &[&plain, &z], "codebook row 70 holds NaN or infinity");
     refuses(NearestCode, &[&random(1, &[4, 8], DType::BF16), &book], "expected plain f32");
     refuses(NearestCode, &[&random(1, &[], DType::F32), &book], "expected (..., d), (N, d)");
     let says = |codebook: &Tensor| packed(codebook).unwrap_err().message().to_string();

@@ -96,12 +96,17 @@ fn contracts() -> Vec<Contract> {
             run: run!(Coefficients { groups: 2, eps: 1e-6 }),
             inputs: descs(&[(&[2, 3, 2, 4], F32), (&[4], F32), (&[4], F32)]),
             takes: |all| {
-                let [x, weight, bias] = all else { return false };
+                let [x, weight, bias, sums @ ..] = all else { return false };
                 if !plain(x, &[F32, DType::BF16], 4) {
                     return false;
                 }
-                let [_, h, w, c] = x.shape[..] else { return false };
-                h > 0 && w > 0 && c % 2 == 0 && is(weight, &[c]) && is(bias, &[c])
+                let [n, h, w, c] = x.shape[..] else { return false };
+                let gathered = match sums {
+                    [] => true,
+                    [sums] => sums.shape.len() == 4 && is(sums, &[n, sums.shape[1], 4, c]),
+                    _ => false,
+                };
+                gathered && h > 0 && w > 0 && c % 2 == 0 && is(weight, &[c]) && is(bias, &[c])
             },
         },
         Contract {
@@ -127,7 +132,8 @@ fn contracts() -> Vec<Contract> {
             takes: |all| {
                 let [z, codebook] = all else { return false };
                 let Some(&d) = z.shape.last() else { return false };
-                let packed = codebook.layout == Layout::Packed(1) && codebook.dtype == F32;
+                let layouts = [Layout::Packed(1), Layout::Plain];
+                let packed = layouts.contains(&codebook.layout) && codebook.dtype == F32;
                 // The storage of every packed tensor here holds up to 16 codes of up to 4 dimensions.
                 let [n, width] = codebook.shape[..] else { return false };
                 packed && plain(z, &[F32], z.shape.len()) && d == width && n > 0 && d > 0 && d <= 4

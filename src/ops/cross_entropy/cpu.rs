@@ -25,8 +25,8 @@ pub(super) fn cross_entropy(cpu: &Cpu, all: &[&Tensor], out: &mut Tensor) -> Res
 }
 
 /// The largest logit, and the sum of e^(logit - largest).
-struct Sum<'a> {
-    logits: &'a [f32],
+pub(super) struct Sum<'a> {
+    pub logits: &'a [f32],
 }
 
 impl Kernel for Sum<'_> {

@@ -1,11 +1,12 @@
 //! Cross entropy of logits: ``-ln softmax(logits)[target]``, in nats, each row by itself.
 
+mod backward;
 mod cpu;
 
 use super::check::{dims, expect, expect_type, inputs};
 use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::exec::{Cost, Cx, Op};
+use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
 /// The cross entropy of each row.
@@ -37,5 +38,9 @@ impl Op for CrossEntropy {
         match cx.device {
             Device::Cpu(cpu) => cpu::cross_entropy(cpu, all, &mut outputs[0]),
         }
+    }
+
+    fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
+        backward::cross_entropy(self, e, pass)
     }
 }

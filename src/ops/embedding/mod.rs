@@ -1,12 +1,13 @@
 //! Rows of tables by index. With several tables an index has one entry a table, and the rows stand one after
 //! the other: what FAR's aggregation layer reads of a position's sub-codes.
 
+mod backward;
 mod cpu;
 
 use super::check::expect_type;
 use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::exec::{Cost, Cx, MAX_INPUTS, Op};
+use crate::exec::{Backward, Cost, Cx, Eager, Gradients, MAX_INPUTS, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
 /// The most tables: the operation has one more input.
@@ -55,5 +56,9 @@ impl Op for Embedding {
         match cx.device {
             Device::Cpu(cpu) => cpu::embedding(cx, cpu, all, &mut outputs[0]),
         }
+    }
+
+    fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
+        backward::embedding(self, e, pass)
     }
 }

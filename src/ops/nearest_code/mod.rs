@@ -20,7 +20,8 @@ const MOST: usize = 1 << 26;
 
 /// argmin over e of |z / max(|z|, 1e-12) - e / max(|e|, 1e-12)|^2, the first of equals.
 ///
-/// Inputs: z (..., d) f32, as the encoder gives it; codebook (N, d) as [`Codebook`] packs it. Output: (...) u32.
+/// Inputs: z (..., d) f32, as the encoder gives it; codebook (N, d) as [`Codebook`] packs it, or plain f32, which is
+/// then packed in the call. Output: (...) u32.
 ///
 /// # Errors
 /// `InvalidArgument`, naming the row, when a latent holds a NaN or an infinity.
@@ -33,8 +34,8 @@ impl Op for NearestCode {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [z, codebook] = inputs::<2>(all)?;
         expect_type("z", &z, &[DType::F32])?;
-        if codebook.layout != PANELS || codebook.dtype != DType::F32 {
-            return Err(Error::unsupported(format!("codebook is {codebook}, expected packed f32")));
+        if !matches!(codebook.layout, PANELS | Layout::Plain) || codebook.dtype != DType::F32 {
+            return Err(Error::unsupported(format!("codebook is {codebook}, expected packed or plain f32")));
         }
         let (Some((&d, leading)), &[n, width]) = (z.shape.split_last(), &codebook.shape[..]) else {
             return Err(Error::invalid(format!(
@@ -57,8 +58,16 @@ impl Op for NearestCode {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
+        let packed;
+        let codebook = match all[1].desc().layout {
+            Layout::Plain => {
+                packed = Codebook.prepare(cx, all[1])?;
+                &packed
+            }
+            Layout::Packed(_) => all[1],
+        };
         match cx.device {
-            Device::Cpu(cpu) => cpu::nearest_code(cx, cpu, all[0], all[1], &mut outputs[0]),
+            Device::Cpu(cpu) => cpu::nearest_code(cx, cpu, all[0], codebook, &mut outputs[0]),
         }
     }
 }

@@ -1,0 +1,97 @@
+//! What elementwise operations and sums over all elements share: how the work is cut, and the loop over vectors.
+
+use crate::backend::cpu::simd::{Kernel, Simd};
+use crate::backend::cpu::{Cpu, Parts};
+use crate::error::Result;
+use crate::exec::Cx;
+use crate::tensor::{DType, Desc};
+
+/// Elements a block: short enough for f32 sums within one, and the cut does not depend on the threads.
+const BLOCK: usize = 4096;
+
+/// A function of two numbers, a vector at a time.
+pub(super) trait Binary: Copy + Send + Sync {
+    /// # Safety
+    /// That of [`Simd`].
+    unsafe fn apply<S: Simd>(self, a: S::V, b: S::V) -> S::V;
+}
+
+/// out\[i\] = f(a\[i\], b\[i\]). All of one length.
+pub(super) fn map<F: Binary>(cpu: &Cpu, f: F, a: &[f32], b: &[f32], out: &mut [f32]) {
+    let parts = Parts::new(out);
+    cpu.pool.blocks(a.len().div_ceil(BLOCK), |_, block| {
+        let range = block * BLOCK..a.len().min((block + 1) * BLOCK);
+        // SAFETY: one part a block.
+        let out = unsafe { parts.slice(range.clone()) };
+        cpu.isa.dispatch(Map { f, a: &a[range.clone()], b: &b[range], out });
+    });
+}
+
+/// The sum of f(a\[i\], b\[i\]): f32 within a block, f64 across blocks.
+pub(super) fn sum<F: Binary>(cx: Cx<'_>, cpu: &Cpu, f: F, a: &[f32], b: &[f32]) -> Result<f64> {
+    let blocks = a.len().div_ceil(BLOCK);
+    let mut partial = cx.workspace.tensor(Desc::plain([blocks], DType::F32))?;
+    let parts = Parts::new(partial.data_mut::<f32>()?);
+    cpu.pool.blocks(blocks, |_, block| {
+        let range = block * BLOCK..a.len().min((block + 1) * BLOCK);
+        // SAFETY: one part a block.
+        let out = unsafe { parts.slice(block..block + 1) };
+        out[0] = cpu.isa.dispatch(Sum { f, a: &a[range.clone()], b: &b[range] });
+    });
+    Ok(partial.data::<f32>()?.iter().map(|&x| f64::from(x)).sum())
+}
+
+struct Map<'a, F> {
+    f: F,
+    a: &'a [f32],
+    b: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl<F: Binary> Kernel for Map<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        for first in (0..self.a.len()).step_by(S::LANES) {
+            let n = S::LANES.min(self.a.len() - first);
+            // SAFETY: `first + n` is at most the length of all three slices.
+            unsafe {
+                let a = S::load_up_to(self.a.as_ptr().add(first), n);
+                let b = S::load_up_to(self.b.as_ptr().add(first), n);
+                S::store_up_to(self.out.as_mut_ptr().add(first), self.f.apply::<S>(a, b), n);
+            }
+        }
+    }
+}
+
+struct Sum<'a, F> {
+    f: F,
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl<F: Binary> Kernel for Sum<'_, F> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self) -> f32 {
+        let whole = self.a.len() / S::LANES * S::LANES;
+        // SAFETY: `first + LANES <= whole`; the rest is `tail < LANES` elements of both slices.
+        unsafe {
+            let mut sum = S::splat(0.0);
+            for first in (0..whole).step_by(S::LANES) {
+                let (a, b) = (S::load(self.a.as_ptr().add(first)), S::load(self.b.as_ptr().add(first)));
+                sum = S::add(sum, self.f.apply::<S>(a, b));
+            }
+            let mut total = S::sum(sum);
+            // Lanes past the end would count f(0, 0).
+            let tail = self.a.len() - whole;
+            if tail > 0 {
+                let (a, b) = (self.a.as_ptr().add(whole), self.b.as_ptr().add(whole));
+                let mut last = [0.0; 16];
+                S::store(last.as_mut_ptr(), self.f.apply::<S>(S::load_n(a, tail), S::load_n(b, tail)));
+                total += last[..tail].iter().sum::<f32>();
+            }
+            total
+        }
+    }
+}
