@@ -11,6 +11,7 @@ pub mod image;
 pub mod nn;
 pub mod ops;
 pub mod rng;
+pub mod teachers;
 pub mod tensor;
 pub mod tokenizer;
 pub mod weights;

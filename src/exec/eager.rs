@@ -66,6 +66,10 @@ impl Exec for Eager<'_> {
         param.prepared(self.cx(), prepare)
     }
 
+    fn detach(&self, value: &Tensor) -> Tensor {
+        value.clone()
+    }
+
     fn reshape(&self, value: &Tensor, shape: &[usize]) -> Result<Tensor> {
         let shape = Shape::try_from_slice(shape).ok_or_else(|| Error::internal("too many axes"))?;
         value.reshape(shape)

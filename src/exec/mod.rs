@@ -118,6 +118,9 @@ pub trait Exec {
     /// Those of `prepare`.
     fn prepared<P: Prepare>(&self, param: &Param, prepare: &P) -> Result<Self::Value>;
 
+    /// The same value, but no gradient flows back through it.
+    fn detach(&self, value: &Self::Value) -> Self::Value;
+
     /// The same elements under another shape.
     ///
     /// # Errors

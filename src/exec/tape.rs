@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 pub struct Tape<'a> {
     eager: Eager<'a>,
     weights: &'a BTreeMap<String, Tensor>,
+    /// Weights that another step trains: this step's values, and no gradient.
+    others: Option<&'a BTreeMap<String, Tensor>>,
     add: Sum,
     record: RefCell<Record>,
 }
@@ -97,10 +99,23 @@ fn accumulate(e: &Eager<'_>, slot: &mut Option<Tensor>, grad: Tensor, desc: &Des
     Ok(())
 }
 
+impl Record {
+    fn of_leaves(&self, grads: &mut [Option<Tensor>]) -> BTreeMap<String, Tensor> {
+        let of_leaf = |(name, var): (&String, &Var)| Some((name.clone(), grads[var.place?].take()?));
+        self.leaves.iter().filter_map(of_leaf).collect()
+    }
+}
+
 impl<'a> Tape<'a> {
     /// An empty tape over the trainer's `weights`.
     pub fn new(eager: Eager<'a>, weights: &'a BTreeMap<String, Tensor>, add: Sum) -> Tape<'a> {
-        Tape { eager, weights, add, record: RefCell::default() }
+        Tape { eager, weights, others: None, add, record: RefCell::default() }
+    }
+
+    /// The same tape, on which parameters that are not among its weights have the values of `others` where they are
+    /// there: those of a network that has its own steps.
+    pub fn with_others(self, others: &'a BTreeMap<String, Tensor>) -> Tape<'a> {
+        Tape { others: Some(others), ..self }
     }
 
     /// Where it runs and with what memory.
@@ -131,20 +146,52 @@ impl<'a> Tape<'a> {
     /// # Errors
     /// Those of the operations' rules; `InvalidArgument` when the seed has not the value's shape.
     pub fn backward(&self, value: &Var, seed: Tensor) -> Result<BTreeMap<String, Tensor>> {
-        if seed.shape() != value.tensor.shape() {
-            let (got, want) = (seed.shape(), value.tensor.shape());
-            return Err(Error::invalid(format!("a gradient of shape {got} for a value of shape {want}")));
-        }
         let record = self.record.borrow();
-        let mut grads: Vec<Option<Tensor>> = vec![None; record.values];
-        if let Some(place) = value.place {
-            grads[place] = Some(seed);
-        }
+        let mut grads = self.seeded(&record, &[(value, seed)])?;
         for step in record.steps.iter().rev() {
             step.backward(&self.eager, &mut grads, self.add)?;
         }
-        let of_leaf = |(name, var): (&String, &Var)| Some((name.clone(), grads[var.place?].clone()?));
-        Ok(record.leaves.iter().filter_map(of_leaf).collect())
+        Ok(record.of_leaves(&mut grads))
+    }
+
+    /// As [`Tape::backward`] for several values at once, the gradient of each given. Each operation is forgotten as
+    /// soon as its rule has run, so that its memory serves the next.
+    ///
+    /// # Errors
+    /// As [`Tape::backward`].
+    pub fn into_gradients(self, values: &[(&Var, Tensor)]) -> Result<BTreeMap<String, Tensor>> {
+        let mut record = self.record.take();
+        let mut grads = self.seeded(&record, values)?;
+        while let Some(step) = record.steps.pop() {
+            step.backward(&self.eager, &mut grads, self.add)?;
+        }
+        Ok(record.of_leaves(&mut grads))
+    }
+
+    /// Slots for the gradients of all values, those of `values` filled.
+    fn seeded(&self, record: &Record, values: &[(&Var, Tensor)]) -> Result<Vec<Option<Tensor>>> {
+        let mut grads: Vec<Option<Tensor>> = vec![None; record.values];
+        for (value, seed) in values {
+            if seed.shape() != value.tensor.shape() {
+                let (got, want) = (seed.shape(), value.tensor.shape());
+                return Err(Error::invalid(format!("a gradient of shape {got} for a value of shape {want}")));
+            }
+            if let Some(place) = value.place {
+                accumulate(&self.eager, &mut grads[place], seed.clone(), value.tensor.desc(), self.add)?;
+            }
+        }
+        Ok(grads)
+    }
+
+    /// What a parameter is on this tape.
+    fn weight(&self, param: &Param) -> Result<Var> {
+        if let Some(tensor) = self.weights.get(param.name()) {
+            return Ok(self.leaf(param.name(), tensor.clone()));
+        }
+        match self.others.and_then(|others| others.get(param.name())) {
+            Some(tensor) => Ok(self.constant(tensor.clone())),
+            None => Ok(self.constant(param.plain(self.cx())?)),
+        }
     }
 }
 
@@ -182,18 +229,17 @@ impl Exec for Tape<'_> {
     }
 
     fn param(&self, param: &Param) -> Result<Var> {
-        match self.weights.get(param.name()) {
-            Some(tensor) => Ok(self.leaf(param.name(), tensor.clone())),
-            None => Ok(self.constant(param.plain(self.cx())?)),
-        }
+        self.weight(param)
     }
 
-    /// Trained weights change at every step, so the operation packs them itself; frozen ones are packed once.
-    fn prepared<P: Prepare>(&self, param: &Param, prepare: &P) -> Result<Var> {
-        match self.weights.get(param.name()) {
-            Some(tensor) => Ok(self.leaf(param.name(), tensor.clone())),
-            None => Ok(self.constant(param.prepared(self.cx(), prepare)?)),
-        }
+    /// The plain weight: a trained one changes at every step, so the operation packs it itself, and the rules through
+    /// a frozen one are written for it as it is.
+    fn prepared<P: Prepare>(&self, param: &Param, _: &P) -> Result<Var> {
+        self.weight(param)
+    }
+
+    fn detach(&self, value: &Var) -> Var {
+        self.constant(value.tensor.clone())
     }
 
     fn reshape(&self, value: &Var, shape: &[usize]) -> Result<Var> {

@@ -3,7 +3,7 @@ use crate::error::Result;
 use crate::exec::{Exec, Param};
 use crate::ops::conv2d::{self, Pack, WithSums};
 
-/// A 3x3 convolution over channels-last activations.
+/// A convolution over channels-last activations.
 pub struct Conv2d {
     weight: Param,
     bias: Param,
@@ -14,7 +14,7 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// Stride 1, padding 1.
+    /// 3x3, stride 1, padding 1.
     ///
     /// # Errors
     /// Those of [`Params::get`].
@@ -22,7 +22,7 @@ impl Conv2d {
         Conv2d::with(at, from, to, conv2d::Conv2d::same(3))
     }
 
-    /// Stride 2, zeros at the right and the bottom only.
+    /// 3x3, stride 2, zeros at the right and the bottom only.
     ///
     /// # Errors
     /// Those of [`Params::get`].
@@ -31,13 +31,30 @@ impl Conv2d {
         Conv2d::with(at, channels, channels, op)
     }
 
-    /// Nearest x2, then stride 1, padding 1.
+    /// Nearest x2, then 3x3, stride 1, padding 1.
     ///
     /// # Errors
     /// Those of [`Params::get`].
     pub fn upsample(at: &Params<'_>, channels: usize) -> Result<Conv2d> {
         let op = conv2d::Conv2d { upsample: true, ..conv2d::Conv2d::same(3) };
         Conv2d::with(at, channels, channels, op)
+    }
+
+    /// A square kernel of `side`, `stride` and as much `padding` on all sides; nothing gathers sums of its output.
+    /// Without `bias` none is read.
+    ///
+    /// # Errors
+    /// Those of [`Params::get`].
+    pub fn square(
+        at: &Params<'_>,
+        [from, to]: [usize; 2],
+        [side, stride, padding]: [usize; 3],
+        bias: bool,
+    ) -> Result<Conv2d> {
+        let op = conv2d::Conv2d { stride, padding: [padding; 4], ..conv2d::Conv2d::same(side) };
+        let weight = at.get("weight", &[to, from, side, side])?;
+        let bias = if bias { at.get("bias", &[to])? } else { at.zeros("bias", to)? };
+        Ok(Conv2d { weight, bias, op, pack: op.pack(), sums: false })
     }
 
     fn with(at: &Params<'_>, from: usize, to: usize, op: conv2d::Conv2d) -> Result<Conv2d> {

@@ -1,11 +1,13 @@
 //! Layers: weights under their checkpoint names, and a `forward` over any executor.
 
+mod batch_norm;
 mod conv2d;
 mod linear;
 mod norms;
 mod params;
 mod transformer;
 
+pub use batch_norm::BatchNorm;
 pub use conv2d::Conv2d;
 pub use linear::Linear;
 pub use norms::{GroupNorm, LayerNorm};

@@ -1,6 +1,6 @@
 use crate::error::{Error, Result};
 use crate::exec::Param;
-use crate::tensor::DType;
+use crate::tensor::{Allocate, DType, Desc, HeapAllocator, Tensor};
 use crate::weights::{FileType, Info, Source, scale_name};
 use std::fmt::Display;
 
@@ -76,6 +76,17 @@ impl<'a> Params<'a> {
             return Ok((Param::new(name, bytes), Some(scale)));
         }
         Ok((param(self.source, &name, &extents)?, None))
+    }
+
+    /// A weight of `count` zeros that no file has, for a layer that wants one.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn zeros(&self, name: impl Display, count: usize) -> Result<Param> {
+        // Memory comes zeroed.
+        let desc = Desc::plain([count], DType::F32);
+        let tensor = Tensor::new(desc, HeapAllocator.allocate(count.saturating_mul(4))?)?;
+        Ok(Param::new(self.path(&name), tensor))
     }
 
     fn path(&self, name: &impl Display) -> String {

@@ -5,6 +5,7 @@ mod blocks;
 pub mod config;
 mod decoder;
 mod encoder;
+mod model;
 mod quantizer;
 mod tiling;
 
@@ -17,9 +18,8 @@ use crate::image::{View, ViewMut};
 use crate::nn::{Numerics, Params, Precision};
 use crate::tensor::{DType, Desc, Tensor};
 use crate::weights::Source;
-use decoder::Decoder;
-use encoder::Encoder;
-use quantizer::Quantizer;
+pub use model::Model;
+pub use quantizer::Quantized;
 pub use tiling::Tiling;
 
 /// How a tokenizer is opened.
@@ -35,9 +35,7 @@ pub struct Options {
 pub struct Tokenizer {
     device: Device,
     config: Config,
-    encoder: Encoder,
-    quantizer: Quantizer,
-    decoder: Decoder,
+    model: Model,
     workspaces: Workspaces,
 }
 
@@ -72,9 +70,7 @@ impl Tokenizer {
         let params = Params::new(source, Numerics { precision: options.precision, compact: budget.compact });
         Ok(Tokenizer {
             device: device.clone(),
-            encoder: Encoder::new(&params, &config)?,
-            quantizer: Quantizer::new(&params, &config)?,
-            decoder: Decoder::new(&params, &config)?,
+            model: Model::new(&params, &config)?,
             workspaces: Workspaces::new(device.clone(), budget.workspace),
             config,
         })
@@ -113,8 +109,8 @@ impl Tokenizer {
         expect_room("codes", codes.len(), &[images.len(), k, grid.height, grid.width])?;
         self.in_chunks(images, grid, |e, features, first| {
             for branch in 0..k {
-                let latents = self.encoder.latents(e, features, branch)?;
-                let found = self.quantizer.codes(e, &latents, branch)?;
+                let latents = self.model.encoder.latents(e, features, branch)?;
+                let found = self.model.quantizer.codes(e, &latents, branch)?;
                 for (image, found) in found.data::<u32>()?.chunks_exact(cells).enumerate() {
                     codes[((first + image) * k + branch) * cells..][..cells].copy_from_slice(found);
                 }
@@ -134,7 +130,7 @@ impl Tokenizer {
         expect_room("latents", latents.len(), &[images.len(), k, d, grid.height, grid.width])?;
         self.in_chunks(images, grid, |e, features, first| {
             for branch in 0..k {
-                let z = self.encoder.latents(e, features, branch)?;
+                let z = self.model.encoder.latents(e, features, branch)?;
                 for (image, z) in z.data::<f32>()?.chunks_exact(cells * d).enumerate() {
                     let out = &mut latents[((first + image) * k + branch) * d * cells..][..d * cells];
                     for (cell, z) in z.chunks_exact(d).enumerate() {
@@ -191,8 +187,8 @@ impl Tokenizer {
             let shape = [images.len(), k, grid.height, grid.width];
             let mut input = workspace.tensor(Desc::plain(shape, DType::U32))?;
             input.data_mut::<u32>()?.copy_from_slice(&codes[..images.len() * per_image]);
-            let embeddings = self.quantizer.embed(&e, &input, mask)?;
-            let out = self.decoder.forward(&e, embeddings)?;
+            let embeddings = self.model.quantizer.embed(&e, &input, mask)?;
+            let out = self.model.decoder.forward(&e, embeddings)?;
             for (image, out) in images.iter_mut().zip(out.data::<f32>()?.chunks_exact(pixels)) {
                 image.write_from(out)?;
             }
@@ -237,7 +233,7 @@ impl Tokenizer {
                         .read_into(pixels, 0..height)
                         .context(|| format!("picture {}", index * chunk + i))?;
                 }
-                self.encoder.features(&e, &x)?
+                self.model.encoder.features(&e, &x)?
             };
             use_features(&e, &features, index * chunk)?;
         }

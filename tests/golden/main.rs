@@ -5,4 +5,5 @@
 mod common;
 
 mod far;
+mod teachers;
 mod tokenizer;

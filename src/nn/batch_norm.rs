@@ -1,0 +1,87 @@
+use super::Params;
+use crate::error::Result;
+use crate::exec::{Eager, Exec, Param};
+use crate::ops::batch_norm::{Keep, Kept};
+use crate::ops::group_norm::{Apply, Coefficients};
+use crate::tensor::{DType, Desc, Tensor};
+
+const EPS: f32 = 1e-5;
+const MOMENTUM: f32 = 0.1;
+
+/// Batch normalisation over channels-last activations, under PyTorch's names, eps and momentum.
+pub struct BatchNorm {
+    weight: Param,
+    bias: Param,
+    running_mean: Param,
+    running_var: Param,
+    channels: usize,
+}
+
+impl BatchNorm {
+    /// `weight`, `bias`, `running_mean` and `running_var` of `channels` elements.
+    ///
+    /// # Errors
+    /// Those of [`Params::get`].
+    pub fn new(at: &Params<'_>, channels: usize) -> Result<BatchNorm> {
+        let get = |name| at.get(name, &[channels]);
+        Ok(BatchNorm {
+            weight: get("weight")?,
+            bias: get("bias")?,
+            running_mean: get("running_mean")?,
+            running_var: get("running_var")?,
+            channels,
+        })
+    }
+
+    /// The names of the statistics that it keeps: mean and variance.
+    pub fn statistics(&self) -> [&Param; 2] {
+        [&self.running_mean, &self.running_var]
+    }
+
+    /// x (n, h, w, c) normalised by its own mean and variance: training.
+    ///
+    /// # Errors
+    /// The operations'.
+    pub fn of_batch<E: Exec>(&self, e: &E, x: &E::Value) -> Result<E::Value> {
+        let shape = e.desc(x).shape;
+        // The batch as one tall picture, a group a channel.
+        let tall = e.reshape(x, &[1, shape[0] * shape[1], shape[2], shape[3]])?;
+        let (weight, bias) = (e.param(&self.weight)?, e.param(&self.bias)?);
+        let op = Coefficients { groups: self.channels, eps: EPS };
+        let [coefficients] = e.apply(op, &[&tall, &weight, &bias])?;
+        let [y] = e.apply(Apply { silu: false }, &[&tall, &coefficients])?;
+        e.reshape(&y, &shape)
+    }
+
+    /// x (n, h, w, c) normalised by the kept statistics: inference.
+    ///
+    /// # Errors
+    /// The operations'.
+    pub fn of_kept<E: Exec>(&self, e: &E, x: &E::Value) -> Result<E::Value> {
+        let shape = e.desc(x).shape;
+        let tall = e.reshape(x, &[1, shape[0] * shape[1], shape[2], shape[3]])?;
+        let (weight, bias) = (e.param(&self.weight)?, e.param(&self.bias)?);
+        let (mean, variance) = (e.param(&self.running_mean)?, e.param(&self.running_var)?);
+        let [coefficients] = e.apply(Kept { eps: EPS }, &[&weight, &bias, &mean, &variance])?;
+        let [y] = e.apply(Apply { silu: false }, &[&tall, &coefficients])?;
+        e.reshape(&y, &shape)
+    }
+
+    /// The statistics after a batch x (n, h, w, c), from those kept so far.
+    ///
+    /// # Errors
+    /// The operations'.
+    pub fn keep(&self, e: &Eager<'_>, x: &Tensor, kept: [&Tensor; 2]) -> Result<[Tensor; 2]> {
+        let shape = *x.shape();
+        let positions = shape[0] * shape[1] * shape[2];
+        let tall = x.reshape([1, shape[0] * shape[1], shape[2], shape[3]])?;
+        let constant = |value: f32| {
+            let mut tensor = e.cx().workspace.tensor(Desc::plain([self.channels], DType::F32))?;
+            tensor.data_mut::<f32>()?.fill(value);
+            Ok::<_, crate::Error>(tensor)
+        };
+        let op = Coefficients { groups: self.channels, eps: EPS };
+        let [unit] = e.run(&op, &[&tall, &constant(1.0)?, &constant(0.0)?])?;
+        e.run(&Keep { momentum: MOMENTUM, eps: EPS, positions }, &[&unit, kept[0], kept[1]])
+    }
+}
