@@ -1,38 +1,101 @@
-//! What a built program relies on: exported names, sizes, offsets, numbers.
+//! What a built program relies on: names, prototypes, sizes, offsets, numbers. `version_1.txt` is the snapshot,
+//! and `version_1/fqgan.h` the header of that time; neither changes any more. What a later version adds is
+//! listed in a file of its own.
 
-use crate::programs::library;
-use fqgan::capi::*;
-use std::mem::offset_of;
+use crate::programs::{STRICT, library, root, run};
+use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::process::Command;
 
-/// All functions of version 1.
-const EXPORTS: &[&str] = &[
-    "fqgan_abi_version",
-    "fqgan_codes_pack",
-    "fqgan_codes_unpack",
-    "fqgan_decode",
-    "fqgan_encode",
-    "fqgan_error_init",
-    "fqgan_generate",
-    "fqgan_generator_close",
-    "fqgan_generator_get_info",
-    "fqgan_generator_logits",
-    "fqgan_generator_open",
-    "fqgan_generator_open_memory",
-    "fqgan_latents",
-    "fqgan_model_options_init",
-    "fqgan_runtime_create",
-    "fqgan_runtime_destroy",
-    "fqgan_runtime_options_init",
-    "fqgan_sampling_init",
-    "fqgan_set_log",
-    "fqgan_status_name",
-    "fqgan_tokenizer_close",
-    "fqgan_tokenizer_get_info",
-    "fqgan_tokenizer_open",
-    "fqgan_tokenizer_open_memory",
-    "fqgan_version",
-];
+const SNAPSHOT: &str = include_str!("version_1.txt");
+
+/// The lines of the snapshot that begin with `kind`, without it.
+fn listed(kind: &'static str) -> impl Iterator<Item = &'static str> {
+    SNAPSHOT.lines().filter_map(move |line| line.strip_prefix(kind)?.strip_prefix(' '))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// The name of a prototype's function.
+fn name(prototype: &str) -> &str {
+    let before = prototype.split_once('(').unwrap().0;
+    before.rsplit([' ', '*']).next().unwrap()
+}
+
+fn function_names() -> Vec<&'static str> {
+    let mut names: Vec<_> = listed("function").map(name).collect();
+    names.sort_unstable();
+    names
+}
+
+/// What a header declares: prototypes and callback types, fields, constants, in the words of the snapshot but
+/// for sizes and offsets, which only a compiler knows.
+fn declared(header: &str) -> BTreeSet<String> {
+    let code: String =
+        header.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let (_, code) = code.split_once("extern \"C\" {\n#endif").unwrap();
+    let mut out = BTreeSet::new();
+    for line in code.lines() {
+        if let Some(define) = line.strip_prefix("#define ") {
+            out.insert(format!("constant {define}"));
+        }
+    }
+    let code: String = code.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(" ");
+    let code = code.split_whitespace().collect::<Vec<_>>().join(" ");
+    for piece in code.split("typedef struct ").skip(1) {
+        if let Some((name, fields)) =
+            piece.split_once('}').map(|(before, _)| before).and_then(|b| b.split_once(" {"))
+        {
+            if name.contains(';') {
+                continue;
+            }
+            for field in fields.split(';').map(str::trim).filter(|field| !field.is_empty()) {
+                out.insert(format!("field {name}: {field}"));
+            }
+        }
+    }
+    // Without the bodies of structs, statements end at their semicolons.
+    let mut flat = String::new();
+    let mut depth = 0;
+    for c in code.chars() {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        if depth == 0 && c != '}' {
+            flat.push(c);
+        }
+    }
+    for statement in flat.split(';').map(str::trim).filter(|s| s.contains('(')) {
+        let kind = if statement.starts_with("typedef ") { "callback" } else { "function" };
+        out.insert(format!("{kind} {}", statement.trim_start_matches("typedef ")));
+    }
+    out
+}
+
+/// The snapshot in the words of [`declared`].
+fn wanted() -> BTreeSet<String> {
+    SNAPSHOT
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.starts_with("struct ") && !line.is_empty())
+        .map(|line| line.split(" @ ").next().unwrap().to_string())
+        .collect()
+}
+
+#[test]
+fn version_1_is_still_there() {
+    let now = declared(&read("include/fqgan.h"));
+    let missing: Vec<_> = wanted().into_iter().filter(|line| !now.contains(line)).collect();
+    assert!(missing.is_empty(), "include/fqgan.h no longer has: {missing:#?}");
+}
+
+#[test]
+fn nothing_is_in_the_header_that_no_snapshot_lists() {
+    let known = wanted();
+    let new: Vec<_> =
+        declared(&read("include/fqgan.h")).into_iter().filter(|line| !known.contains(line)).collect();
+    assert!(new.is_empty(), "list in a snapshot of the version that brings it: {new:#?}");
+    assert_eq!(declared(&read("tests/capi/version_1/fqgan.h")), known);
+}
 
 #[test]
 fn nothing_else_is_exported() {
@@ -41,54 +104,52 @@ fn nothing_else_is_exported() {
     let text = String::from_utf8(nm.stdout).unwrap();
     let mut names: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
     names.sort_unstable();
-    assert_eq!(names, EXPORTS);
+    assert_eq!(names, function_names());
+    // The installed library exports what this lists.
+    let map = read("scripts/package/fqgan.map");
+    let (_, first) = map.split_once("FQGAN_1 {").unwrap();
+    let first = first.split_once('}').unwrap().0;
+    let mut names: Vec<_> =
+        first.split([';', '\n']).map(str::trim).filter(|l| l.starts_with("fqgan_")).collect();
+    names.sort_unstable();
+    assert_eq!(names, function_names());
 }
 
-macro_rules! layout {
-    ($name:ident, $size:literal, $($field:ident $offset:literal),+) => {
-        assert_eq!(size_of::<$name>(), $size, stringify!($name));
-        $(assert_eq!(offset_of!($name, $field), $offset, concat!(stringify!($name), ".", stringify!($field)));)+
-    };
-}
-
+/// A C compiler's word on sizes, offsets and numbers, of both headers.
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn layouts_are_those_of_version_1() {
-    layout!(fqgan_error, 512, struct_size 0, status 4, message 8);
-    layout!(fqgan_runtime_options, 32,
-        struct_size 0, device 4, device_index 8, threads 12, parallel 16, parallel_user 24);
-    layout!(fqgan_model_options, 24, struct_size 0, precision 4, map 8, memory_limit 16);
-    layout!(fqgan_image, 32, pixels 0, width 8, height 12, row_stride 16, format 24);
-    layout!(fqgan_tokenizer_info, 32,
-        struct_size 0, codebooks 4, codebook_size 8, code_dim 12, downsample 16, image_size 20, parameters 24);
-    layout!(fqgan_generator_info, 48,
-        struct_size 0, codebooks 4, codebook_size 8, classes 12, grid_width 16, grid_height 20,
-        layers 24, dim 28, heads 32, head_layers 36, parameters 40);
-    layout!(fqgan_sampling, 48,
-        struct_size 0, top_k 4, seed 8, guidance 16, temperature 20, top_p 24, steps 28,
-        progress 32, progress_user 40);
-    layout!(fqgan_codes_info, 24,
-        struct_size 0, count 4, codebooks 8, codebook_size 12, grid_width 16, grid_height 20);
-}
-
-#[test]
-fn numbers_are_those_of_version_1() {
-    assert_eq!(fqgan_abi_version(), 1);
-    let status = [
-        FQGAN_OK,
-        FQGAN_ERROR_INVALID_ARGUMENT,
-        FQGAN_ERROR_IO,
-        FQGAN_ERROR_FORMAT,
-        FQGAN_ERROR_UNSUPPORTED,
-        FQGAN_ERROR_OUT_OF_MEMORY,
-        FQGAN_ERROR_DEVICE,
-        FQGAN_ERROR_CANCELLED,
-        FQGAN_ERROR_INTERNAL,
-    ];
-    assert_eq!(status, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
-    assert_eq!([FQGAN_DEVICE_AUTO, FQGAN_DEVICE_CPU, FQGAN_DEVICE_CUDA], [0, 1, 2]);
-    assert_eq!([FQGAN_PRECISION_F32, FQGAN_PRECISION_BF16, FQGAN_PRECISION_INT8], [0, 1, 2]);
-    assert_eq!([FQGAN_MAP_ON, FQGAN_MAP_OFF], [0, 1]);
-    let bytes = [FQGAN_PIXEL_RGB8, FQGAN_PIXEL_RGBA8, FQGAN_PIXEL_BGRA8];
-    assert_eq!((bytes, [FQGAN_PIXEL_RGB_F32, FQGAN_PIXEL_RGB_F32_PLANAR]), ([0, 1, 2], [3, 4]));
+    let mut source = String::from("#include \"fqgan.h\"\n#include <stddef.h>\n");
+    let mut check = |condition: String| {
+        writeln!(source, "_Static_assert({condition}, \"{condition}\");").unwrap();
+    };
+    let mut structs = 0;
+    for line in listed("struct") {
+        let (name, size) = line.split_once(" @ ").unwrap();
+        check(format!("sizeof({name}) == {size}"));
+        structs += 1;
+    }
+    for line in listed("field") {
+        let (field, place) = line.split_once(" @ ").unwrap();
+        let (owner, field) = field.split_once(": ").unwrap();
+        let name = field.rsplit([' ', '*']).next().unwrap().split('[').next().unwrap();
+        let (offset, size) = place.split_once(" + ").unwrap();
+        check(format!("offsetof({owner}, {name}) == {offset}"));
+        check(format!("sizeof((({owner} *)0)->{name}) == {size}"));
+    }
+    for line in listed("constant") {
+        let (name, value) = line.split_once(' ').unwrap();
+        check(format!("{name} == {value}"));
+    }
+    assert_eq!(structs, 8);
+    source.push_str("extern int unit;\nint unit = 1;\n");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("layout.c");
+    std::fs::write(&path, source).unwrap();
+    for include in ["include", "tests/capi/version_1"] {
+        let mut command = Command::new("cc");
+        command.arg("-std=c11").args(STRICT).arg("-I").arg(root().join(include));
+        run(command.arg("-c").arg(&path).arg("-o").arg(folder.path().join("layout.o")));
+    }
+    assert_eq!(fqgan::capi::fqgan_abi_version(), 1);
 }

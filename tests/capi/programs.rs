@@ -4,7 +4,7 @@ use crate::models::{generator_file, tokenizer_file};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const STRICT: &[&str] = &["-Wall", "-Wextra", "-Werror", "-pedantic", "-O1", "-g"];
+pub const STRICT: &[&str] = &["-Wall", "-Wextra", "-Werror", "-pedantic", "-O1", "-g"];
 
 /// The library that this test was built with: cargo puts it beside the test.
 pub fn library(extension: &str) -> PathBuf {
@@ -14,11 +14,11 @@ pub fn library(extension: &str) -> PathBuf {
     library
 }
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn run(command: &mut Command) -> String {
+pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -30,6 +30,11 @@ fn run(command: &mut Command) -> String {
 /// undefined-behaviour sanitizers, and under valgrind. The last two only where they are installed, unless
 /// `FQGAN_TOOLS=required` says that they must be. The last argument is the number of threads to use.
 fn program(name: &str, standard: &str, arguments: &[&Path]) {
+    program_with("include", name, standard, arguments, true);
+}
+
+/// [`program`] with the headers of another folder; only `thorough` ones run with the tools too.
+fn program_with(headers: &str, name: &str, standard: &str, arguments: &[&Path], thorough: bool) {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     // Under the name that the loader asks for.
@@ -38,7 +43,7 @@ fn program(name: &str, standard: &str, arguments: &[&Path]) {
     let build = |exe: &Path, extra: &[&str]| {
         let mut command = Command::new(compiler);
         command.arg(format!("-std={standard}")).args(STRICT).args(extra);
-        command.arg("-I").arg(root().join("include")).arg(root().join("tests/capi/c").join(name));
+        command.arg("-I").arg(root().join(headers)).arg(root().join("tests/capi/c").join(name));
         command.arg("-o").arg(exe).arg(at("libfqgan.so.1")).arg("-lpthread").arg("-lm");
         command
     };
@@ -48,6 +53,9 @@ fn program(name: &str, standard: &str, arguments: &[&Path]) {
     };
     run(&mut build(&at("plain"), &[]));
     expect_ok(Command::new(at("plain")), "3");
+    if !thorough {
+        return;
+    }
 
     let required = std::env::var_os("FQGAN_TOOLS").is_some_and(|value| value == "required");
     let sanitizers = "-fsanitize=address,undefined";
@@ -130,4 +138,13 @@ fn generator() {
 #[test]
 fn cpp() {
     program("wrapper.cpp", "c++17", &[tokenizer_file(), generator_file()]);
+}
+
+/// Programs that were compiled with the header, and so the structs, of version 1.
+#[test]
+fn programs_of_version_1() {
+    let old = |name, arguments: &[&Path]| program_with("tests/capi/version_1", name, "c11", arguments, false);
+    old("basics.c", &[]);
+    old("tokenizer.c", &[tokenizer_file()]);
+    old("generator.c", &[generator_file()]);
 }
