@@ -2,6 +2,7 @@
 
 mod abi;
 mod any;
+mod cases;
 mod codes;
 mod generator;
 mod header;
