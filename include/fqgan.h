@@ -393,8 +393,8 @@ fqgan_status fqgan_generator_get_info(const fqgan_generator *generator,
 void fqgan_sampling_init(fqgan_sampling *sampling);
 
 // Codes of new images, one for each class, laid out (count, codebooks, grid_height, grid_width); capacity
-// counts codes. sampling may be NULL. When its progress function stops, the result is FQGAN_ERROR_CANCELLED
-// and codes holds those made so far, and 0 for the rest.
+// counts codes. sampling may be NULL. Whenever its progress function is called, codes holds those made so far,
+// and 0 for the rest, to be looked at; when it stops, the result is FQGAN_ERROR_CANCELLED and they stay.
 fqgan_status fqgan_generate(fqgan_generator *generator,
                             const uint32_t *classes,
                             size_t count,

@@ -4,7 +4,7 @@ use super::runtime::fqgan_runtime;
 use super::scratch::Scratch;
 use super::versioned::{self, versioned};
 use super::{guard, log, pointers};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::far::{Generator, Options, Sampling};
 use crate::weights::Source;
 use std::ffi::{c_char, c_void};
@@ -14,8 +14,12 @@ use std::ops::ControlFlow;
 pub struct fqgan_generator {
     generator: Generator,
     parameters: u64,
+    memory_limit: Option<usize>,
     codes: Scratch<u32>,
 }
+
+/// Images that are made at a time: past these, memory grows and speed does not.
+const MOST_ABREAST: usize = 8;
 
 /// What a generator is. Its codes fit a tokenizer of the same codebooks and codebook_size, whose downsample
 /// times the grid is the size of the images.
@@ -167,8 +171,8 @@ pub unsafe extern "C" fn fqgan_sampling_init(sampling: *mut fqgan_sampling) {
 }
 
 /// Codes of new images, one for each class, laid out (count, codebooks, grid_height, grid_width); capacity
-/// counts codes. sampling may be NULL. When its progress function stops, the result is FQGAN_ERROR_CANCELLED
-/// and codes holds those made so far, and 0 for the rest.
+/// counts codes. sampling may be NULL. Whenever its progress function is called, codes holds those made so far,
+/// and 0 for the rest, to be looked at; when it stops, the result is FQGAN_ERROR_CANCELLED and they stay.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fqgan_generate(
     generator: *mut fqgan_generator,
@@ -186,19 +190,15 @@ pub unsafe extern "C" fn fqgan_generate(
             let options = versioned::read_or_default(sampling)?;
             let classes = some(classes, count)?;
             let out = pointers::output(codes, this.codes_of(count)?, capacity, "codes")?;
-            let mut progress = |done: usize, total: usize| {
+            let Some(tell) = options.progress else {
+                let mut on = |_, _| ControlFlow::Continue(());
+                return this.codes.fill(out, |codes| {
+                    this.generator.generate_into(classes, &options.chosen(), codes, &mut on)
+                });
+            };
+            this.follow(classes, &options.chosen(), codes, |done, total| {
                 let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-                let stop = options
-                    .progress
-                    .is_some_and(|tell| tell(options.progress_user, narrow(done), narrow(total)) != 0);
-                if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            };
-            let make = |codes: &mut [u32]| {
-                this.generator.generate_into(classes, &options.chosen(), codes, &mut progress)
-            };
-            this.codes.fill_if(out, make, |made| match made {
-                Ok(()) => true,
-                Err(e) => e.status() == Status::Cancelled,
+                tell(options.progress_user, narrow(done), narrow(total)) != 0
             })
         })
     }
@@ -237,6 +237,55 @@ impl fqgan_generator {
     /// Codes of so many images.
     fn codes_of(&self, count: usize) -> Result<usize> {
         self.generator.codes_info(count).len()
+    }
+
+    /// Generates for a host that follows: before each call of `stop(done, total)` its buffer has the codes so far.
+    /// The host reads it meanwhile, so it is written through a pointer.
+    ///
+    /// # Safety
+    /// `codes` has room for those of all classes, and nobody writes it.
+    unsafe fn follow(
+        &self,
+        classes: &[u32],
+        sampling: &Sampling,
+        codes: *mut u32,
+        mut stop: impl FnMut(usize, usize) -> bool,
+    ) -> Result<()> {
+        let (each, limit) = (self.codes_of(1)?, self.generator.config().classes);
+        // All of them, before anything is written.
+        if let Some(at) = classes.iter().position(|class| *class as usize >= limit) {
+            let (class, last) = (classes[at], limit - 1);
+            return Err(Error::invalid(format!(
+                "class {class} of image {at}: the generator has classes 0 to {last}"
+            )));
+        }
+        // How many at a time changes no code.
+        let fits = |n: &usize| {
+            self.memory_limit.is_none_or(|limit| self.generator.memory_needed(*n, sampling) <= limit)
+        };
+        let abreast = (2..=classes.len().min(MOST_ABREAST)).rev().find(fits).unwrap_or(1);
+        let mut before = 0;
+        for (at, some) in classes.chunks(abreast).enumerate() {
+            let first = at * abreast;
+            let sampling = Sampling { first_image: first as u32, ..*sampling };
+            let mut generation = self.generator.start(some, &sampling, &[])?;
+            if at == 0 {
+                // SAFETY: as the caller promises.
+                unsafe { codes.write_bytes(0, classes.len() * each) };
+            }
+            let total = generation.total() * classes.len();
+            while let Some(position) = generation.next() {
+                position?;
+                let made = generation.codes();
+                // SAFETY: as the caller promises; `made` is the generation's own memory.
+                unsafe { codes.add(first * each).copy_from_nonoverlapping(made.as_ptr(), made.len()) };
+                if stop(before + generation.done() * some.len(), total) {
+                    return Err(Error::cancelled("stopped by the progress function"));
+                }
+            }
+            before += generation.total() * some.len();
+        }
+        Ok(())
     }
 }
 
@@ -297,7 +346,8 @@ unsafe fn open(
             config.codebooks
         ),
     );
-    Ok(fqgan_generator { generator, parameters, codes: Scratch::new() })
+    let memory_limit = options.memory_limit;
+    Ok(fqgan_generator { generator, parameters, memory_limit, codes: Scratch::new() })
 }
 
 fn describe(this: &fqgan_generator) -> Result<fqgan_generator_info> {

@@ -12,16 +12,6 @@ impl<T: Copy + Default> Scratch<T> {
 
     /// Lets `make` fill a piece as long as `out`, all zero at first, and copies it there if it succeeds.
     pub(super) fn fill(&self, out: &mut [T], make: impl FnOnce(&mut [T]) -> Result<()>) -> Result<()> {
-        self.fill_if(out, make, Result::is_ok)
-    }
-
-    /// As [`Scratch::fill`], and copies for the outcomes that `keep` says.
-    pub(super) fn fill_if(
-        &self,
-        out: &mut [T],
-        make: impl FnOnce(&mut [T]) -> Result<()>,
-        keep: impl FnOnce(&Result<()>) -> bool,
-    ) -> Result<()> {
         let mut piece = self.pieces(Vec::pop).unwrap_or_default();
         piece.clear();
         piece
@@ -29,7 +19,7 @@ impl<T: Copy + Default> Scratch<T> {
             .map_err(|_| Error::out_of_memory(format!("no memory for {} results", out.len())))?;
         piece.resize(out.len(), T::default());
         let made = make(&mut piece);
-        if keep(&made) {
+        if made.is_ok() {
             out.copy_from_slice(&piece);
         }
         self.pieces(|pieces| pieces.push(piece));

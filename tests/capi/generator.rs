@@ -183,7 +183,52 @@ fn a_panic_of_progress_becomes_an_error() {
     let (_, _, wanted) = generate(&model, &[1], null());
     let (status, text, codes) =
         generate(&model, &[1], &fqgan_sampling { progress: Some(falls), ..sampling() });
-    assert_eq!((status, codes), (FQGAN_ERROR_INTERNAL, vec![7777; EACH]));
+    // Four positions of each sub-codebook were there.
+    let four = |i: usize| if i % (EACH / 2) < 4 { wanted[i] } else { 0 };
+    assert_eq!((status, codes), (FQGAN_ERROR_INTERNAL, (0..EACH).map(four).collect()));
     assert!(text.contains("the host's progress fell over"), "{text}");
     assert_eq!(generate(&model, &[1], null()).2, wanted);
+}
+
+struct Seen {
+    codes: *const u32,
+    len: usize,
+    calls: Vec<(u32, u32, Vec<u32>)>,
+}
+
+unsafe extern "C-unwind" fn looks(user: *mut c_void, done: u32, total: u32) -> i32 {
+    // SAFETY: the pointer that went with it; the buffer is not written meanwhile.
+    let (seen, codes) = unsafe {
+        let seen = &mut *user.cast::<Seen>();
+        (&mut *user.cast::<Seen>(), std::slice::from_raw_parts(seen.codes, seen.len))
+    };
+    seen.calls.push((done, total, codes.to_vec()));
+    0
+}
+
+#[test]
+fn progress_sees_the_codes_so_far() {
+    let model = open();
+    // More than are made at a time.
+    let classes: Vec<u32> = (0..11).map(|i| i % 5).collect();
+    let (_, _, wanted) = generate(&model, &classes, null());
+    let mut codes = vec![7777; 11 * EACH];
+    let mut seen = Seen { codes: codes.as_ptr(), len: codes.len(), calls: Vec::new() };
+    let user = std::ptr::from_mut(&mut seen).cast();
+    let with = fqgan_sampling { progress: Some(looks), progress_user: user, ..sampling() };
+    let (out, room) = (codes.as_mut_ptr(), codes.len());
+    // SAFETY: whole arguments.
+    let (status, text) =
+        call(|e| unsafe { fqgan_generate(model.0, classes.as_ptr(), 11, &with, out, room, e) });
+    assert_eq!((status, &codes), (FQGAN_OK, &wanted), "{text}");
+    assert_eq!(seen.calls.len(), 24);
+    for (call, (done, total, codes)) in seen.calls.iter().enumerate() {
+        // Eight images to their end, then the other three.
+        let made = |image: usize| if image < 8 { (call + 1).min(12) } else { (call + 1).saturating_sub(12) };
+        assert_eq!((*done, *total), ((0..11).map(made).sum::<usize>() as u32, 132));
+        for (i, code) in codes.iter().enumerate() {
+            let there = i % (EACH / 2) < made(i / EACH);
+            assert_eq!(*code, if there { wanted[i] } else { 0 }, "call {call}, code {i}");
+        }
+    }
 }
