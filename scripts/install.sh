@@ -52,9 +52,10 @@ case $(uname -s) in
     built=libfqgan.so shared=libfqgan.so.1
     # The archive becomes one object in which the interface alone is visible: what Rust's standard library
     # defines would otherwise collide with that of another Rust library in the same program. It also loses the
-    # compiler's intermediate code, which linkers of another LLVM stumble over.
+    # compiler's intermediate code, which linkers of another LLVM stumble over. What is not used stays in, in
+    # sections that a host's linker can drop: dropping them here makes weak references strong.
     sed -n 's/^ *\(fqgan_[a-z_]*\);$/\1/p' scripts/package/fqgan.map >"$made/names"
-    ld -r --gc-sections $(sed 's/^/-u /' "$made/names") -o "$made/whole.o" --whole-archive "$target/release/libfqgan.a"
+    ld -r -o "$made/whole.o" --whole-archive "$target/release/libfqgan.a"
     objcopy --strip-debug --remove-section .llvmbc --remove-section .llvmcmd --keep-global-symbols="$made/names" \
       "$made/whole.o" "$made/fqgan.o"
     ar rcs "$made/libfqgan.a" "$made/fqgan.o"

@@ -1,0 +1,3 @@
+module fqgan
+
+go 1.19
