@@ -49,8 +49,10 @@ make() {
     tail -n 30 "$log" >&2
     return 1
   fi
+  "${root[@]}" touch "$system.part/.swift-is-there"
+  "${root[@]}" rm -rf "$system"
   "${root[@]}" mv "$system.part" "$system"
 }
 
-[ -x "$system/usr/bin/swift" ] || make
+[ -e "$system/.swift-is-there" ] || make
 inside "$@"
