@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the library into a folder and builds programs against it, as a host's author would, one part a language:
-#   scripts/hosts.sh [c] [go] ...      all of scripts/hosts/ when none is named
+#   scripts/hosts.sh [c] [go] [swift] ...      all of scripts/hosts/ when none is named
 # Each must give the same bytes as the Rust calls. Installs what is missing; FQGAN_PREFIX names a library that is
 # installed already.
 set -euo pipefail
@@ -10,7 +10,7 @@ need_cargo
 need pkg-config:pkg-config readelf:binutils
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(c go)
+[ $# -gt 0 ] || parts=(c go swift)
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 work=$target/hosts
 prefix=${FQGAN_PREFIX:-$work/prefix}
