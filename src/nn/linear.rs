@@ -8,6 +8,8 @@ pub struct Linear {
     weight: Param,
     bias: Option<Param>,
     activation: Activation,
+    /// How the weight is packed; `None` to multiply it where it lies.
+    pack: Option<linear::Pack>,
     from: usize,
     to: usize,
 }
@@ -26,7 +28,7 @@ impl Linear {
     /// # Errors
     /// Those of [`Params::get`].
     pub fn named(at: &Params<'_>, weight: &str, bias: &str, from: usize, to: usize) -> Result<Linear> {
-        Ok(Linear::of(at.get(weight, &[to, from])?, Some(at.get(bias, &[to])?), from, to))
+        Ok(Linear::of(at, at.get(weight, &[to, from])?, Some(at.get(bias, &[to])?), from, to))
     }
 
     /// A 1x1 convolution: `weight` (to, from, 1, 1) and `bias` (to).
@@ -34,11 +36,13 @@ impl Linear {
     /// # Errors
     /// Those of [`Params::get`].
     pub fn conv1x1(at: &Params<'_>, from: usize, to: usize) -> Result<Linear> {
-        Ok(Linear::of(at.get("weight", &[to, from, 1, 1])?, Some(at.get("bias", &[to])?), from, to))
+        Ok(Linear::of(at, at.get("weight", &[to, from, 1, 1])?, Some(at.get("bias", &[to])?), from, to))
     }
 
-    fn of(weight: Param, bias: Option<Param>, from: usize, to: usize) -> Linear {
-        Linear { weight, bias, activation: Activation::None, from, to }
+    fn of(at: &Params<'_>, weight: Param, bias: Option<Param>, from: usize, to: usize) -> Linear {
+        let numerics = &at.numerics;
+        let pack = (!numerics.compact).then_some(linear::Pack { operands: numerics.operands() });
+        Linear { weight, bias, activation: Activation::None, pack, from, to }
     }
 
     /// The same layer with an activation after it.
@@ -63,7 +67,14 @@ impl Linear {
     }
 
     fn run<E: Exec>(&self, e: &E, x: &E::Value, skip: Option<&E::Value>) -> Result<E::Value> {
-        let weight = e.reshape(&e.param(&self.weight)?, &[self.to, self.from])?;
+        let mut weight = match &self.pack {
+            Some(pack) => e.prepared(&self.weight, pack)?,
+            None => e.param(&self.weight)?,
+        };
+        // The filters of a 1x1 convolution, not packed.
+        if e.desc(&weight).shape[..] != [self.to, self.from] {
+            weight = e.reshape(&weight, &[self.to, self.from])?;
+        }
         let bias = self.bias.as_ref().map(|b| e.param(b)).transpose()?;
         let op =
             linear::Linear { bias: bias.is_some(), activation: self.activation, residual: skip.is_some() };

@@ -32,8 +32,16 @@ impl Precision {
 pub struct Numerics {
     /// Type of the operands.
     pub precision: Precision,
-    /// Keep convolutions in their compact form: Winograd's transformed weights are four times as large.
+    /// No copies of weights that take memory beside a mapped file, so that convolutions run in their direct form:
+    /// Winograd's transformed weights are four times as large.
     pub compact: bool,
+}
+
+impl Numerics {
+    /// The type of the operands of convolutions and products.
+    pub fn operands(&self) -> DType {
+        if self.precision == Precision::Bf16 { DType::BF16 } else { DType::F32 }
+    }
 }
 
 /// A place among a file's names, from which layers take their weights.

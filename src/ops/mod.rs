@@ -36,5 +36,6 @@ pub mod rotary;
 pub mod sample;
 pub mod straight_through;
 pub mod sum_rows;
+mod tile;
 mod unit;
 pub mod upsample;

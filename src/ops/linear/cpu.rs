@@ -5,17 +5,19 @@ mod ahead;
 mod block;
 mod bytes;
 mod float;
+mod packed;
 
 use super::{Activation, Linear};
 use crate::backend::cpu::simd::Widen;
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
-use crate::tensor::{DType, Desc, Tensor};
+use crate::tensor::{DType, Desc, Layout, Tensor};
 use block::{Block, COLUMNS, Products, ROWS};
 use bytes::{Bytes, Round, filled};
 use float::Float;
 use half::{bf16, f16};
+pub(super) use packed::{operands, pack, packed_elements};
 
 /// Blocks of rows that pass the same weights before the next: x of these stays in the third cache, and weights
 /// larger than it are read from memory once for all of them.
@@ -28,6 +30,9 @@ pub(super) fn linear(op: &Linear, cx: Cx<'_>, cpu: &Cpu, all: &[&Tensor], out: &
     let bias = next(op.bias).map(|b| b.data::<f32>()).transpose()?;
     let residual = next(op.residual).map(|r| r.data::<f32>()).transpose()?;
     let after = After { activation: op.activation, bias, residual };
+    if weight.desc().layout != Layout::Plain {
+        return packed::linear(cx, cpu, x, weight, after, out);
+    }
     multiply(cx, cpu, x, Matrix { weight, scale }, None, after, out)
 }
 

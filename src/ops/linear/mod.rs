@@ -1,12 +1,16 @@
 //! A fully connected layer: y = activation(x W^T + bias) + residual, with the weight as checkpoints have it,
 //! one row an output.
 //!
-//! Nothing is packed: a mapped file is multiplied where it lies. Each element of x W^T is summed in one order
-//! that depends on the instruction level alone, so a row of x gives the same bits in any batch, on any number
-//! of threads, and with a 16-bit weight the same as with that weight widened to f32.
+//! A plain weight is multiplied where the mapped file has it, which is fastest where few rows of x read it once.
+//! For many rows, [`Pack`] puts it into panels. Each element of x W^T is summed in one order that depends on the
+//! instruction level and the form of the weight alone, so a row of x gives the same bits in any batch, on any number
+//! of threads, and with a plain 16-bit weight the same as with that weight widened to f32.
 
 mod backward;
 mod cpu;
+mod pack;
+
+pub use pack::Pack;
 
 use super::check::{expect, expect_type};
 use crate::backend::Device;
@@ -32,8 +36,9 @@ pub enum Activation {
 
 /// One configured use of the layer.
 ///
-/// Inputs: x (..., k) f32; weight (n, k) f32, bf16, f16 or i8; for i8, a scale (n) f32 that each output's row is
-/// multiplied with; bias (n) f32 if `bias`; residual (..., n) f32 if `residual`. Output: (..., n) f32.
+/// Inputs: x (..., k) f32; weight (n, k) plain f32, bf16, f16 or i8, or made by [`Pack`]; for i8, a scale (n) f32 that
+/// each output's row is multiplied with; bias (n) f32 if `bias`; residual (..., n) f32 if `residual`.
+/// Output: (..., n) f32.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Linear {
     /// Applied to x W^T + bias.
@@ -82,6 +87,7 @@ impl Op for Linear {
         let [x, weight, rest @ ..] = all else {
             return Err(Error::internal(format!("{} inputs, expected x and a weight", all.len())));
         };
+        let weight = &Desc { layout: pack::unpacked(weight)?, ..*weight };
         let [n, _] = extents(x, weight)?;
         let out = output(x, n)?;
         let row = Desc::plain([n], DType::F32);

@@ -3,7 +3,7 @@
 //! fill a loop (the three of a photograph), and then in scratch.
 
 use super::stage::Patch;
-use super::tile::{Operand, PANEL, Sink, Taps, panel};
+use crate::ops::tile::{Operand, PANEL, Sink, Taps, panel};
 use super::{Geometry, Job, scratch, streams};
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Parts, split};

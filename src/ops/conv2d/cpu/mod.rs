@@ -5,11 +5,10 @@ mod direct;
 mod scatter;
 mod stage;
 mod sums;
-mod tile;
 mod weights;
 mod winograd;
 
-pub use tile::PANEL;
+pub use crate::ops::tile::PANEL;
 pub use weights::{pack, packed_elements};
 
 use super::pack::packed;
@@ -19,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::exec::Cx;
 use crate::tensor::{DType, Desc, Layout, Tensor};
 use half::bf16;
-use tile::Operand;
+use crate::ops::tile::Operand;
 
 /// What all blocks of a convolution share.
 struct Job<'a> {

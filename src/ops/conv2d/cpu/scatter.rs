@@ -3,7 +3,7 @@
 //! pixels around it have for it.
 
 use super::stage::Patch;
-use super::tile::{Keep, PANEL, Taps, panel};
+use crate::ops::tile::{Keep, PANEL, Taps, panel};
 use super::{Job, scratch};
 use crate::backend::cpu::Parts;
 use crate::backend::cpu::simd::{Kernel, Simd};

@@ -1,7 +1,7 @@
 //! Weights into the forms that the variants read.
 
 use super::scratch;
-use super::tile::{Operand, PANEL};
+use crate::ops::tile::{Operand, PANEL};
 use super::winograd;
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Cpu, Parts};

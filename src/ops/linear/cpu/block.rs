@@ -103,6 +103,25 @@ fn gate<S: Simd>(sums: &mut [f32; COLUMNS], factors: &[f32; COLUMNS]) {
     }
 }
 
+/// The activation of each lane.
+///
+/// # Safety
+/// That of [`Simd`].
+#[inline(always)]
+pub unsafe fn activate<S: Simd>(activation: Activation, v: S::V) -> S::V {
+    // SAFETY: the caller's.
+    unsafe {
+        match activation {
+            Activation::None => v,
+            // NaN is the second operand, so it stays.
+            Activation::Relu => S::max(S::splat(0.0), v),
+            Activation::Silu => math::silu::<S>(v),
+            Activation::Gelu => math::gelu::<S>(v),
+            Activation::QuickGelu => S::mul(v, math::sigmoid::<S>(S::mul(v, S::splat(1.702)))),
+        }
+    }
+}
+
 impl<P: Products> Block<'_, P> {
     /// The products of all rows with all columns.
     #[inline(always)]
@@ -146,14 +165,7 @@ impl<P: Products> Block<'_, P> {
                 if let Some(bias) = self.bias {
                     v = S::add(v, S::load_n(bias.as_ptr().add(first), n));
                 }
-                v = match self.activation {
-                    Activation::None => v,
-                    // NaN is the second operand, so it stays.
-                    Activation::Relu => S::max(S::splat(0.0), v),
-                    Activation::Silu => math::silu::<S>(v),
-                    Activation::Gelu => math::gelu::<S>(v),
-                    Activation::QuickGelu => S::mul(v, math::sigmoid::<S>(S::mul(v, S::splat(1.702)))),
-                };
+                v = activate::<S>(self.activation, v);
                 if let Some(residual) = residual {
                     v = S::add(v, S::load_n(residual.as_ptr().add(first), n));
                 }

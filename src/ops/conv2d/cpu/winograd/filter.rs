@@ -4,7 +4,7 @@
 
 use super::scheme::{MOST, Scheme};
 use crate::backend::cpu::simd::{Kernel, Simd};
-use crate::ops::conv2d::cpu::tile::{Operand, PANEL};
+use crate::ops::tile::{Operand, PANEL};
 use std::marker::PhantomData;
 
 /// Input channels whose filters are gathered at once.

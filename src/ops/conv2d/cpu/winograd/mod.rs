@@ -13,7 +13,7 @@ mod rounding;
 mod scheme;
 mod transform;
 
-use super::tile::{Keep, Operand, PANEL, Taps, panel};
+use crate::ops::tile::{Keep, Operand, PANEL, Taps, panel};
 use super::weights::elements;
 use super::{Job, scratch};
 use crate::backend::cpu::simd::{Kernel, Simd};

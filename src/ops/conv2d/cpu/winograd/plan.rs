@@ -2,7 +2,7 @@
 
 use super::scheme::Scheme;
 use crate::ops::conv2d::Geometry;
-use crate::ops::conv2d::cpu::tile::{Operand, PANEL};
+use crate::ops::tile::{Operand, PANEL};
 use crate::ops::conv2d::cpu::{Job, streams};
 
 /// Channels that are staged and transformed at once: memory is read in runs of this length.

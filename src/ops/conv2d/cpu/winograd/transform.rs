@@ -7,7 +7,7 @@ use super::scheme::{MOST, Scheme};
 use crate::backend::cpu::simd::{Lanes, Simd};
 use crate::ops::conv2d::cpu::Job;
 use crate::ops::conv2d::cpu::stage::Patch;
-use crate::ops::conv2d::cpu::tile::{Operand, PANEL};
+use crate::ops::tile::{Operand, PANEL};
 use half::bf16;
 
 /// Stages and transforms the channels `first..first + count`, at most [`CHUNK`], of a unit's tiles. Input (i, j) of

@@ -1,4 +1,5 @@
-//! The register tile: some rows of pixels times one panel of output channels.
+//! What convolutions and layers spend their time in on a processor: the register tile, some rows of pixels or tokens
+//! times one panel of output channels.
 
 use crate::backend::cpu::simd::{Lanes, Simd};
 use half::bf16;

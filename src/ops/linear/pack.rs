@@ -1,0 +1,43 @@
+use super::cpu;
+use crate::backend::Device;
+use crate::error::{Error, Result};
+use crate::exec::{Cx, Prepare};
+use crate::tensor::{Allocate, DType, Desc, HeapAllocator, Layout, Tensor};
+
+/// Panels of output channels, as the register tile reads them.
+const PANELS: Layout = Layout::Packed(1);
+
+/// Puts a weight (n, k) of f32, f16 or bf16 into panels, for many rows of x. Extents of 1 after k are dropped, so
+/// that the filters of a 1x1 convolution will do.
+#[derive(Clone, Copy, Debug)]
+pub struct Pack {
+    /// F32, or BF16 where the processor has instructions for it: then weights and x are rounded, and products summed
+    /// in f32.
+    pub operands: DType,
+}
+
+/// The layout of a weight that is plain or in panels, as if it were plain.
+pub(super) fn unpacked(weight: &Desc) -> Result<Layout> {
+    match (weight.layout, weight.dtype) {
+        (Layout::Plain, _) | (PANELS, DType::F32 | DType::BF16) => Ok(Layout::Plain),
+        _ => Err(Error::invalid(format!("weight is {weight}, which was not packed for a layer"))),
+    }
+}
+
+impl Prepare for Pack {
+    fn prepare(&self, cx: Cx<'_>, weight: &Tensor) -> Result<Tensor> {
+        let extents = match weight.shape()[..] {
+            [n, k, ref rest @ ..] if rest.iter().all(|&r| r == 1) => [n, k],
+            _ => return Err(Error::invalid(format!("weight is {}, expected (n, k)", weight.desc()))),
+        };
+        let Device::Cpu(cpu) = cx.device;
+        let dtype = cpu::operands(cpu, self.operands);
+        let bytes = cpu::packed_elements(dtype, extents).and_then(|count| count.checked_mul(dtype.size()));
+        let bytes =
+            bytes.ok_or_else(|| Error::invalid(format!("weight {extents:?} is too large to pack")))?;
+        let desc = Desc { layout: PANELS, ..Desc::plain(extents, dtype) };
+        let mut packed = Tensor::new(desc, HeapAllocator.allocate(bytes)?)?;
+        cpu::pack(cx, cpu, weight, extents, &mut packed)?;
+        Ok(packed)
+    }
+}
