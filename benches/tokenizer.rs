@@ -1,4 +1,4 @@
-//! Times the tokenizer: `cargo bench --bench tokenizer -- --weights FILE [--threads N] [--batch N]`.
+//! Times the tokenizer: `cargo bench --bench tokenizer -- --weights FILE [--threads N] [--batch N] [--bf16]`.
 //!
 //! With `--serve` it answers lines `encode N` and `decode N` with milliseconds, so that a script can alternate
 //! with a peer in one run. With `--once encode` it prints the time from before opening the file to the first
@@ -6,6 +6,7 @@
 
 use fqgan::backend::{Device, cpu::Cpu};
 use fqgan::image::{View, ViewMut};
+use fqgan::nn::Precision;
 use fqgan::tokenizer::{Grid, Options, Tokenizer};
 use fqgan::weights::{Map, Source};
 use std::io::{BufRead, Write};
@@ -20,10 +21,18 @@ struct Args {
     batch: usize,
     serve: bool,
     once: Option<String>,
+    precision: Precision,
 }
 
 fn args() -> Args {
-    let mut args = Args { weights: String::new(), threads: 0, batch: 1, serve: false, once: None };
+    let mut args = Args {
+        weights: String::new(),
+        threads: 0,
+        batch: 1,
+        serve: false,
+        once: None,
+        precision: Precision::F32,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().unwrap_or_else(|| panic!("{word} wants a value"));
@@ -33,6 +42,7 @@ fn args() -> Args {
             "--batch" => args.batch = value().parse().expect("a batch size"),
             "--serve" => args.serve = true,
             "--once" => args.once = Some(value()),
+            "--bf16" => args.precision = Precision::Bf16,
             "--bench" => {}
             other => panic!("unknown argument {other}"),
         }
@@ -51,7 +61,8 @@ impl Subject {
     fn open(args: &Args) -> Subject {
         let device = Device::Cpu(Arc::new(Cpu::new(args.threads).expect("threads")));
         let source = Source::open(&args.weights, Map::On).expect("a weight file: --weights FILE");
-        let tokenizer = Tokenizer::open(&device, &source, &Options::default()).expect("a tokenizer");
+        let options = Options { precision: args.precision, ..Options::default() };
+        let tokenizer = Tokenizer::open(&device, &source, &options).expect("a tokenizer");
         let grid = tokenizer.grid(SIDE, SIDE).expect("256 pixels fit");
         let pixels =
             (0..SIDE * SIDE * 3).map(|i: usize| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();

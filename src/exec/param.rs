@@ -68,7 +68,12 @@ impl Param {
     /// # Errors
     /// Those of `prepare`.
     pub fn prepared<P: Prepare>(&self, cx: Cx<'_>, prepare: &P) -> Result<Tensor> {
-        self.once(&self.ready, || prepare.prepare(cx, &self.file))
+        self.once(&self.ready, || {
+            let ready = prepare.prepare(cx, &self.file)?;
+            // The file's own pages need not stay beside it.
+            self.file.storage().release();
+            Ok(ready)
+        })
     }
 
     fn once(&self, slot: &OnceLock<Tensor>, make: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {

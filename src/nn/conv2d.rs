@@ -59,7 +59,7 @@ impl Conv2d {
 
     fn with(at: &Params<'_>, from: usize, to: usize, op: conv2d::Conv2d) -> Result<Conv2d> {
         let (weight, bias) = (at.get("weight", &[to, from, 3, 3])?, at.get("bias", &[to])?);
-        let pack = Pack { compact: at.numerics.compact, ..op.pack() };
+        let pack = Pack { compact: at.numerics.compact, operands: at.numerics.operands(), ..op.pack() };
         Ok(Conv2d { weight, bias, op, pack, sums: true })
     }
 

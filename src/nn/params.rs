@@ -63,6 +63,12 @@ impl<'a> Params<'a> {
         Params { source: self.source, prefix: self.path(&name), numerics: self.numerics }
     }
 
+    /// The same place, whose layers compute in f32 whatever the model's precision.
+    pub fn exact(&self) -> Params<'a> {
+        let numerics = Numerics { precision: Precision::F32, ..self.numerics };
+        Params { source: self.source, prefix: self.prefix.clone(), numerics }
+    }
+
     /// The weight `prefix.name`.
     ///
     /// # Errors

@@ -28,13 +28,16 @@ struct Branch {
 }
 
 impl Encoder {
+    /// In bf16, the layers that take the time are: the adapters and the levels above the deepest. An error of the others
+    /// (what changes the size, the deepest level, the heads) would cost more codes than it saves milliseconds.
     pub(super) fn new(top: &Params<'_>, config: &Config) -> Result<Encoder> {
         let at = top.scope("encoder");
+        let exact = at.exact();
         let last = config.ch_mult.len() - 1;
         let mut width = config.ch;
         let mut conv_blocks = Vec::new();
         for (i, &mult) in config.ch_mult.iter().enumerate() {
-            let at = at.scope(format!("conv_blocks.{i}"));
+            let at = if i == last { &exact } else { &at }.scope(format!("conv_blocks.{i}"));
             let (mut res, mut attn) = (Vec::new(), Vec::new());
             for j in 0..config.num_res_blocks {
                 res.push(ResnetBlock::new(&at.scope(format!("res.{j}")), width, config.ch * mult)?);
@@ -43,17 +46,19 @@ impl Encoder {
                     attn.push(AttnBlock::new(&at.scope(format!("attn.{j}")), width)?);
                 }
             }
-            let downsample =
-                if i == last { None } else { Some(Conv2d::downsample(&at.scope("downsample.conv"), width)?) };
+            let downsample = match i {
+                i if i == last => None,
+                _ => Some(Conv2d::downsample(&at.exact().scope("downsample.conv"), width)?),
+            };
             conv_blocks.push(Level { res, attn, downsample });
         }
         Ok(Encoder {
-            conv_in: Conv2d::new(&at.scope("conv_in"), 3, config.ch)?,
+            conv_in: Conv2d::new(&exact.scope("conv_in"), 3, config.ch)?,
             conv_blocks,
             mid: (
-                ResnetBlock::new(&at.scope("mid.0"), width, width)?,
-                AttnBlock::new(&at.scope("mid.1"), width)?,
-                ResnetBlock::new(&at.scope("mid.2"), width, width)?,
+                ResnetBlock::new(&exact.scope("mid.0"), width, width)?,
+                AttnBlock::new(&exact.scope("mid.1"), width)?,
+                ResnetBlock::new(&exact.scope("mid.2"), width, width)?,
             ),
             branches: config
                 .branches
@@ -102,7 +107,8 @@ impl Branch {
         branch: &super::config::Branch,
         width: usize,
     ) -> Result<Branch> {
-        let at = top.scope("encoder");
+        let exact = top.exact();
+        let at = exact.scope("encoder");
         let suffix = branch.suffix();
         Ok(Branch {
             adapter: match &branch.adapter {
@@ -122,7 +128,7 @@ impl Branch {
             conv_out: Conv2d::new(&at.scope(format!("conv_out{suffix}")), width, config.z_channels)?
                 .without_sums(),
             quant_conv: Linear::conv1x1(
-                &top.scope(format!("quant_conv{suffix}")),
+                &exact.scope(format!("quant_conv{suffix}")),
                 config.z_channels,
                 config.code_dim,
             )?,

@@ -16,6 +16,7 @@ use crate::error::{Context, Error, Result};
 use crate::exec::Eager;
 use crate::image::{View, ViewMut};
 use crate::nn::{Numerics, Params, Precision};
+use crate::ops::conv2d;
 use crate::tensor::{DType, Desc, Tensor};
 use crate::weights::Source;
 pub use model::Model;
@@ -25,7 +26,9 @@ pub use tiling::Tiling;
 /// How a tokenizer is opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Type of the operands: a tokenizer has only [`Precision::F32`] so far.
+    /// Type of the operands: [`Precision::F32`], or [`Precision::Bf16`] where the processor has instructions for it
+    /// and for the layers that take the time, so that some codes in a hundred come out as another of nearly
+    /// the same distance.
     pub precision: Precision,
     /// Bytes of working memory, packed weights included; past it calls fail with `OutOfMemory`.
     pub memory_limit: Option<usize>,
@@ -56,14 +59,10 @@ impl Tokenizer {
     /// are packed when they are first used, so that a program that only decodes never pays for the encoder.
     ///
     /// # Errors
-    /// `Format` when a weight is missing or has a wrong shape, `Unsupported` for
-    /// another precision than f32.
+    /// `Format` when a weight is missing or has a wrong shape, `Unsupported` for int8.
     pub fn open(device: &Device, source: &Source, options: &Options) -> Result<Tokenizer> {
-        if options.precision != Precision::F32 {
-            let name = options.precision.name();
-            return Err(Error::unsupported(format!(
-                "a tokenizer in {name}: expected f32, there is no other yet"
-            )));
+        if options.precision == Precision::Int8 {
+            return Err(Error::unsupported("a tokenizer in int8: expected f32 or bf16"));
         }
         let config = Config::infer(source)?;
         let budget = Budget::new(source, &config, options);
@@ -265,19 +264,21 @@ struct Budget {
 impl Budget {
     fn new(source: &Source, config: &Config, options: &Options) -> Budget {
         let Some(limit) = options.memory_limit else { return Budget { compact: false, workspace: None } };
-        let weights: usize = source
-            .listing()
-            .iter()
-            .filter(|(name, _)| name.starts_with("encoder.") || name.starts_with("decoder."))
-            .filter_map(|(_, info)| match info.shape[..] {
-                [k, c, 3, 3] => Some(k * c * 9 * DType::F32.size()),
-                _ => None,
-            })
-            .sum();
+        // Direct convolutions copy their weights as they are; otherwise all weights are copied, and 3x3 ones transformed.
+        let (mut direct, mut all) = (0, 0);
+        for (_, info) in source.listing().iter() {
+            let count = info.shape.iter().product::<usize>();
+            match info.shape[..] {
+                [k, c, 3, 3] => (direct, all) = (direct + count, all + conv2d::most_elements([k, c])),
+                [_, _] | [_, _, 1, 1] => all += count,
+                _ => {}
+            }
+        }
+        let (direct, all) = (direct * DType::F32.size(), all.saturating_mul(DType::F32.size()));
         // Three activations of the widest level at the trained size are alive at once.
         let activations = 3 * config.image_size * config.image_size * config.ch * 2 * DType::F32.size();
-        let compact = limit < (4 * weights).saturating_add(activations);
-        let packed = if compact { weights } else { 4 * weights };
+        let compact = limit < all.saturating_add(activations);
+        let packed = if compact { direct } else { all };
         Budget { compact, workspace: Some(limit.saturating_sub(packed)) }
     }
 }

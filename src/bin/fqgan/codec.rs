@@ -7,6 +7,7 @@ use fqgan::backend::{Device, cpu::Cpu};
 use fqgan::codes::{Codes, Info};
 use fqgan::error::Context;
 use fqgan::image::{Load, Picture};
+use fqgan::nn::Precision;
 use fqgan::tokenizer::{Grid, Options, Tiling, Tokenizer};
 use fqgan::weights::{Map, Source};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,9 @@ pub struct ModelArgs {
     /// The tokenizer's weights: a .safetensors file, or the authors' .pt
     #[arg(short, long, value_name = "FILE")]
     pub model: PathBuf,
+    /// f32 is exact; bf16 is faster where the processor multiplies it, and changes a few codes in a hundred
+    #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
+    precision: OperandsArg,
     #[command(flatten)]
     pub compute: ComputeArgs,
     /// Print errors only
@@ -45,6 +49,13 @@ pub enum DeviceArg {
     #[default]
     Auto,
     Cpu,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum OperandsArg {
+    #[default]
+    F32,
+    Bf16,
 }
 
 /// What of a picture is encoded.
@@ -85,8 +96,8 @@ impl ComputeArgs {
         self.memory_limit.map(|mib| mib.saturating_mul(1 << 20))
     }
 
-    pub fn tokenizer(&self, device: &Device, source: &Source) -> Result<Tokenizer> {
-        let options = Options { memory_limit: self.memory_limit(), ..Options::default() };
+    pub fn tokenizer(&self, device: &Device, source: &Source, precision: Precision) -> Result<Tokenizer> {
+        let options = Options { memory_limit: self.memory_limit(), precision };
         Ok(Tokenizer::open(device, source, &options)?)
     }
 }
@@ -101,7 +112,11 @@ impl Codec {
     pub fn open(args: &ModelArgs, tile: &TileArgs) -> Result<Codec> {
         let device = args.compute.device()?;
         let source = Source::open(&args.model, Map::On)?;
-        let tokenizer = args.compute.tokenizer(&device, &source)?;
+        let precision = match args.precision {
+            OperandsArg::F32 => Precision::F32,
+            OperandsArg::Bf16 => Precision::Bf16,
+        };
+        let tokenizer = args.compute.tokenizer(&device, &source, precision)?;
         let mut codec = Codec { tokenizer, tiling: None };
         codec.tiling = match tile.tile {
             None => None,

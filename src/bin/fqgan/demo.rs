@@ -6,6 +6,7 @@ use crate::print::say;
 use fqgan::backend::Device;
 use fqgan::codes::{Codes, Info};
 use fqgan::image::{Load, PixelFormat, ViewMut};
+use fqgan::nn::Precision;
 use fqgan::tokenizer::{Config, Grid};
 use fqgan::weights::{Map, Source, formula};
 use std::path::PathBuf;
@@ -47,7 +48,7 @@ pub fn run(args: &Args) -> Result {
         Some(file) => Source::open(file, Map::On)?,
         None => formula_weights()?,
     };
-    let codec = Codec::whole(args.compute.tokenizer(&device, &source)?);
+    let codec = Codec::whole(args.compute.tokenizer(&device, &source, Precision::F32)?);
     describe(&codec, &device)?;
     let mut rows = Vec::new();
     for (name, file) in PHOTOGRAPHS {

@@ -72,7 +72,7 @@ impl Pair {
 
     fn tokenizer(&self, args: &GeneratorArgs, model: &Path, device: &Device) -> Result<Codec> {
         let source = Source::open(model, Map::On)?;
-        let codec = Codec::whole(args.compute.tokenizer(device, &source)?);
+        let codec = Codec::whole(args.compute.tokenizer(device, &source, Precision::F32)?);
         let (g, t) = (self.generator.config(), codec.tokenizer.config());
         if (g.codebooks, g.codebook_size) != (t.branches.len(), t.codebook_size) {
             let message = format!(

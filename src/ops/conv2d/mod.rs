@@ -10,7 +10,7 @@ mod cpu;
 mod filter;
 mod pack;
 
-pub use pack::{Pack, Variant};
+pub use pack::{Pack, Variant, most_elements};
 
 use super::check::{dims, expect, expect_type, inputs};
 use crate::backend::Device;

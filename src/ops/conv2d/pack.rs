@@ -131,6 +131,12 @@ impl Pack {
     }
 }
 
+/// The most elements that a weight (k, c, 3, 3) is packed into, unless it is to be compact.
+pub fn most_elements([k, c]: [usize; 2]) -> usize {
+    let terms = if k.saturating_mul(c) <= SMALL { 64 } else { 36 };
+    k.next_multiple_of(cpu::PANEL).saturating_mul(c).saturating_mul(terms)
+}
+
 impl Prepare for Pack {
     fn prepare(&self, cx: Cx<'_>, weight: &Tensor) -> Result<Tensor> {
         packed(self, cx, weight, &HeapAllocator)

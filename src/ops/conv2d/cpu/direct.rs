@@ -3,12 +3,12 @@
 //! fill a loop (the three of a photograph), and then in scratch.
 
 use super::stage::Patch;
-use crate::ops::tile::{Operand, PANEL, Sink, Taps, panel};
 use super::{Geometry, Job, scratch, streams};
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Parts, split};
 use crate::error::Result;
 use crate::exec::Cx;
+use crate::ops::tile::{Operand, PANEL, Sink, Taps, panel};
 use crate::tensor::DType;
 use std::ops::Range;
 

@@ -16,9 +16,9 @@ use super::{Conv2d, Geometry, Pack, Variant};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
+use crate::ops::tile::Operand;
 use crate::tensor::{DType, Desc, Layout, Tensor};
 use half::bf16;
-use crate::ops::tile::Operand;
 
 /// What all blocks of a convolution share.
 struct Job<'a> {

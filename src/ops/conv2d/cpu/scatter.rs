@@ -3,12 +3,12 @@
 //! pixels around it have for it.
 
 use super::stage::Patch;
-use crate::ops::tile::{Keep, PANEL, Taps, panel};
 use super::{Job, scratch};
 use crate::backend::cpu::Parts;
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::error::Result;
 use crate::exec::Cx;
+use crate::ops::tile::{Keep, PANEL, Taps, panel};
 
 /// Outputs of a block: the products of a block and its border stay in the second cache.
 const ROWS: usize = 16;

@@ -1,13 +1,13 @@
 //! Weights into the forms that the variants read.
 
 use super::scratch;
-use crate::ops::tile::{Operand, PANEL};
 use super::winograd;
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
 use crate::ops::conv2d::Variant;
+use crate::ops::tile::{Operand, PANEL};
 use crate::tensor::{DType, Tensor};
 use half::{bf16, f16};
 use std::ops::Range;

@@ -13,7 +13,6 @@ mod rounding;
 mod scheme;
 mod transform;
 
-use crate::ops::tile::{Keep, Operand, PANEL, Taps, panel};
 use super::weights::elements;
 use super::{Job, scratch};
 use crate::backend::cpu::simd::{Kernel, Simd};
@@ -21,6 +20,7 @@ use crate::backend::cpu::{Cpu, Parts, split};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
 use crate::ops::conv2d::{Geometry, SUMS, Variant};
+use crate::ops::tile::{Keep, Operand, PANEL, Taps, panel};
 use crate::tensor::{DType, Desc};
 use half::bf16;
 use plan::{CHUNK, Cut, Plan, Unit, sums};

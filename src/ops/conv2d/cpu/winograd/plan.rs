@@ -2,8 +2,8 @@
 
 use super::scheme::Scheme;
 use crate::ops::conv2d::Geometry;
-use crate::ops::tile::{Operand, PANEL};
 use crate::ops::conv2d::cpu::{Job, streams};
+use crate::ops::tile::{Operand, PANEL};
 
 /// Channels that are staged and transformed at once: memory is read in runs of this length.
 pub const CHUNK: usize = 128;
