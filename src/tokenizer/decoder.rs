@@ -21,14 +21,16 @@ struct Level {
 }
 
 impl Decoder {
+    /// In bf16, the levels above the deepest are: they take the time, and errors made deeper spread further.
     pub(super) fn new(top: &Params<'_>, config: &Config) -> Result<Decoder> {
         let at = top.scope("decoder");
+        let exact = at.exact();
         let levels = config.ch_mult.len();
         let mut width = config.ch * config.ch_mult[levels - 1];
         let deepest = width;
         let mut conv_blocks = Vec::new();
         for (i, &mult) in config.ch_mult.iter().rev().enumerate() {
-            let at = at.scope(format!("conv_blocks.{i}"));
+            let at = if i == 0 { &exact } else { &at }.scope(format!("conv_blocks.{i}"));
             let (mut res, mut attn) = (Vec::new(), Vec::new());
             for j in 0..=config.num_res_blocks {
                 res.push(ResnetBlock::new(&at.scope(format!("res.{j}")), width, config.ch * mult)?);
@@ -46,15 +48,15 @@ impl Decoder {
         }
         Ok(Decoder {
             post_quant_conv: Linear::conv1x1(
-                &top.scope("post_quant_conv"),
+                &top.exact().scope("post_quant_conv"),
                 config.branches.len() * config.code_dim,
                 config.z_channels,
             )?,
-            conv_in: Conv2d::new(&at.scope("conv_in"), config.z_channels, deepest)?,
+            conv_in: Conv2d::new(&exact.scope("conv_in"), config.z_channels, deepest)?,
             mid: (
-                ResnetBlock::new(&at.scope("mid.0"), deepest, deepest)?,
-                AttnBlock::new(&at.scope("mid.1"), deepest)?,
-                ResnetBlock::new(&at.scope("mid.2"), deepest, deepest)?,
+                ResnetBlock::new(&exact.scope("mid.0"), deepest, deepest)?,
+                AttnBlock::new(&exact.scope("mid.1"), deepest)?,
+                ResnetBlock::new(&exact.scope("mid.2"), deepest, deepest)?,
             ),
             conv_blocks,
             norm_out: group_norm(&at, "norm_out", width)?,

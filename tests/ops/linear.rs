@@ -1,8 +1,9 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, device, on, random, refuses, same_bits};
+use crate::table::{Case, Wide, check, cx, device, on, random, refuses, same_bits};
 use fqgan::backend::cpu::Isa;
-use fqgan::exec::Exec;
-use fqgan::ops::linear::{Activation, Linear, SwiGlu};
+use fqgan::exec::{Exec, Param, Prepare};
+use fqgan::ops::conv2d;
+use fqgan::ops::linear::{Activation, Linear, Pack, SwiGlu};
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
 
@@ -73,6 +74,20 @@ fn case(seed: u64, lead: &[usize], k: usize, n: usize, weight: DType, op: Linear
     Case::new(op, inputs(seed, lead, k, n, weight, op), bound, move |all| vec![oracle(op, all)])
 }
 
+/// With the weight in panels.
+fn packed(mut case: Case, op: Linear, operands: DType) -> Case {
+    // One sum after the other, where plain weights have one a lane. Factors of bf16 have 8 bits.
+    case.bound = if operands == DType::BF16 { 5e-3 } else { 2e-6 };
+    let weight = Param::new("weight", case.inputs[1].clone());
+    let name = format!("{} in panels of {operands}", case.name);
+    case.with_run(name, move |e, inputs| {
+        let mut refs: Vec<&Tensor> = inputs.iter().collect();
+        let weight = e.prepared(&weight, &Pack { operands })?;
+        refs[1] = &weight;
+        e.apply(op, &refs).map(Vec::from)
+    })
+}
+
 const ALL: Linear = Linear { activation: Activation::Gelu, bias: true, residual: true };
 
 /// The adapters' layers at f16; one step of FAR-B for a guided image, in f32 and bf16, and its prefill.
@@ -80,10 +95,13 @@ pub fn published() -> Vec<Case> {
     let plain = Linear { activation: Activation::None, bias: true, residual: false };
     let bare = Linear { bias: false, ..plain };
     let (f32, bf16) = (DType::F32, DType::BF16);
+    let gelu = Linear { activation: Activation::Gelu, ..plain };
+    let add = Linear { residual: true, ..plain };
     vec![
-        case(1, &[256], 512, 1536, f32, plain),
-        case(2, &[256], 512, 2048, f32, Linear { activation: Activation::Gelu, ..plain }),
-        case(3, &[256], 2048, 512, f32, Linear { residual: true, ..plain }),
+        packed(case(1, &[256], 512, 1536, f32, plain), plain, f32),
+        packed(case(1, &[256], 512, 1536, f32, plain), plain, bf16),
+        packed(case(2, &[256], 512, 2048, f32, gelu), gelu, f32),
+        packed(case(3, &[256], 2048, 512, f32, add), add, f32),
         case(4, &[2], 1024, 16384, f32, bare),
         case(5, &[2], 1024, 16384, bf16, bare),
         case(6, &[256], 1024, 3072, bf16, bare),
@@ -107,6 +125,9 @@ fn corners() {
         ] {
             check(&case(1, lead, k, n, weight, Linear::default()));
             check(&case(2, lead, k, n, weight, ALL));
+            for operands in [DType::F32, DType::BF16] {
+                check(&packed(case(2, lead, k, n, weight, ALL), ALL, operands));
+            }
         }
         check(&case(3, &[0], 8, 8, weight, ALL));
         check(&case(4, &[3], 8, 0, weight, ALL));
@@ -285,10 +306,43 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn any_shape(seed in 0u64..1000, rows in 1usize..60, k in 1usize..700, n in 1usize..90, bias: bool,
-                 residual: bool, half: bool) {
+                 residual: bool, half: bool, panels: bool) {
         let weight = if half { DType::BF16 } else { DType::F32 };
-        check(&case(seed, &[rows], k, n, weight, Linear { activation: Activation::None, bias, residual }));
+        let op = Linear { activation: Activation::None, bias, residual };
+        let case = case(seed, &[rows], k, n, weight, op);
+        check(&if panels { packed(case, op, DType::F32) } else { case });
     }
+}
+
+#[test]
+fn panels_give_a_row_the_same_bits_in_any_batch() {
+    let (x, w) = (random(1, &[300, 70], DType::F32), random(2, &[45, 70], DType::F32));
+    for (isa, operands) in Isa::available().into_iter().flat_map(|i| [(i, DType::F32), (i, DType::BF16)]) {
+        on(&device(isa, 2), |e| {
+            let w = Pack { operands }.prepare(cx(e), &w).unwrap();
+            let run = |x: &Tensor| e.apply(Linear::default(), &[x, &w]).unwrap();
+            let [all] = run(&x);
+            for row in [0, 7, 255, 256, 299] {
+                let one = Tensor::from_slice([1, 70], &x.data::<f32>().unwrap()[row * 70..][..70]).unwrap();
+                let [one] = run(&one);
+                assert_eq!(one.data::<f32>().unwrap(), &all.data::<f32>().unwrap()[row * 45..][..45]);
+            }
+        });
+    }
+}
+
+#[test]
+fn what_cannot_be_packed() {
+    on(&device(Isa::best(), 1), |e| {
+        let pack = |w: &Tensor| Pack { operands: DType::F32 }.prepare(cx(e), w).map(|_| ()).unwrap_err();
+        assert!(pack(&random(1, &[4], DType::F32)).message().contains("expected (n, k)"));
+        assert!(pack(&random(1, &[4, 3, 3, 3], DType::F32)).message().contains("expected (n, k)"));
+        let bytes = Tensor::from_slice([3, 6], &[0i8; 18]).unwrap();
+        assert!(pack(&bytes).message().contains("no kernel for i8"));
+        let conv =
+            conv2d::Conv2d::same(1).pack().prepare(cx(e), &random(1, &[4, 6, 1, 1], DType::F32)).unwrap();
+        refuses(Linear::default(), &[&random(1, &[2, 6], DType::F32), &conv], "not packed for a layer");
+    });
 }
 
 #[test]
