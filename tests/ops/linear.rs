@@ -125,7 +125,7 @@ fn corners() {
         ] {
             check(&case(1, lead, k, n, weight, Linear::default()));
             check(&case(2, lead, k, n, weight, ALL));
-            for operands in [DType::F32, DType::BF16] {
+            for operands in [DType::F32, DType::BF16].into_iter().filter(|_| weight != DType::I8) {
                 check(&packed(case(2, lead, k, n, weight, ALL), ALL, operands));
             }
         }
@@ -317,7 +317,7 @@ proptest! {
 #[test]
 fn panels_give_a_row_the_same_bits_in_any_batch() {
     let (x, w) = (random(1, &[300, 70], DType::F32), random(2, &[45, 70], DType::F32));
-    for (isa, operands) in Isa::available().into_iter().flat_map(|i| [(i, DType::F32), (i, DType::BF16)]) {
+    for (isa, operands) in Isa::available().flat_map(|i| [(i, DType::F32), (i, DType::BF16)]) {
         on(&device(isa, 2), |e| {
             let w = Pack { operands }.prepare(cx(e), &w).unwrap();
             let run = |x: &Tensor| e.apply(Linear::default(), &[x, &w]).unwrap();
