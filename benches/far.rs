@@ -4,8 +4,10 @@
 //! `cargo bench --bench far -- [--weights FILE] [--threads N] [--batch 1,8] [--precision f32,bf16,int8]
 //! [--position 128] [--guidance 2] [--seconds 5] [--cpu-clock]`. Without a file the weights are the formula's of
 //! FAR-B Dual. On a machine that others use, `--threads 1 --cpu-clock` counts only the time that the thread ran.
-//! Reading memory is measured between the steps, on the same threads, and the most seen counts: a shared
-//! machine shows what it can do only now and then. `--once` makes one picture and prints the resident memory.
+//! Reading memory is measured between the steps, on the same threads. Two shares of it are printed: the fastest
+//! step's of the fastest reading, and the median of each step's of the reading before it. A shared machine shows
+//! what it can do only now and then, and a virtual one has another speed whenever its threads move: the second
+//! share says what the moment gave. `--once` makes one picture and prints the resident memory.
 //! With `--serve` it answers lines `step BATCH` with milliseconds, so that a script can alternate with a peer.
 
 use fqgan::backend::cpu::simd::{Kernel, Simd};
@@ -207,28 +209,33 @@ fn main() {
     memory.data_mut::<f32>().expect("it is ours").fill(1.0);
     let memory = memory.data::<f32>().expect("f32");
     println!("{} threads, {}, position {}", cpu.pool.threads(), cpu.isa.name(), args.position);
-    println!("precision batch   ms/step  median  weights MB   GB/s  memory GB/s  share");
+    println!("precision batch   ms/step  median  weights MB   GB/s  memory GB/s  share  median");
     for &precision in &args.precisions {
         let generator = open(precision);
         for &batch in &args.batches {
             let mut subject = Subject::new(&generator, batch, &args);
             subject.run();
-            let (mut times, mut most) = (Vec::new(), 0.0f64);
+            let (mut times, mut most, mut shares) = (Vec::new(), 0.0f64, Vec::new());
+            let bytes = bytes(&generator, precision);
             let start = Instant::now();
             while start.elapsed().as_secs_f64() < args.seconds || times.len() < 5 {
+                let speed = bandwidth(&cpu, memory, args.clock);
+                most = most.max(speed);
                 times.push(subject.run());
-                most = most.max(bandwidth(&cpu, memory, args.clock));
+                shares.push(bytes / times[times.len() - 1] * 1e3 / speed * 100.0);
             }
             times.sort_by(f64::total_cmp);
-            let (best, bytes) = (times[0], bytes(&generator, precision));
+            shares.sort_by(f64::total_cmp);
+            let best = times[0];
             println!(
-                "{:>9} {batch:>5} {best:>9.2} {:>7.2} {:>11.0} {:>6.1} {:>12.1} {:>5.0}%",
+                "{:>9} {batch:>5} {best:>9.2} {:>7.2} {:>11.0} {:>6.1} {:>12.1} {:>5.0}% {:>6.0}%",
                 format!("{precision:?}").to_lowercase(),
                 times[times.len() / 2],
                 bytes / 1e6,
                 bytes / best / 1e6,
                 most / 1e9,
-                bytes / best * 1e3 / most * 100.0
+                bytes / best * 1e3 / most * 100.0,
+                shares[shares.len() / 2]
             );
         }
     }

@@ -62,9 +62,9 @@ impl Block {
         })
     }
 
-    /// Bytes of memory that rounding the weights took.
-    pub fn made_bytes(&self) -> usize {
-        [&self.wqkv, &self.wo, &self.gate, &self.up, &self.down].iter().map(|m| m.made_bytes()).sum()
+    /// All matrices in the order of the computation.
+    pub fn matrices_mut(&mut self) -> [&mut Matrix; 5] {
+        [&mut self.wqkv, &mut self.wo, &mut self.gate, &mut self.up, &mut self.down]
     }
 
     /// x (b, t, dim) to the same. `attend` makes (b, t, dim) of the packed queries, keys and values
@@ -116,9 +116,9 @@ impl Backbone {
         })
     }
 
-    /// Bytes of memory that rounding the weights took.
-    pub fn made_bytes(&self) -> usize {
-        self.aggregation.made_bytes() + self.layers.iter().map(Block::made_bytes).sum::<usize>()
+    /// All matrices in the order of the computation.
+    pub fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Matrix> {
+        std::iter::once(&mut self.aggregation).chain(self.layers.iter_mut().flat_map(Block::matrices_mut))
     }
 
     /// The input of the first position: class indices (b, 1, 1) to (b, 1, dim).

@@ -45,14 +45,14 @@ impl Head {
         Ok(Head { norm: Norm::new(at, "norm.weight", dim)?, kind, outputs })
     }
 
-    /// Bytes of memory that rounding the weights took.
-    pub fn made_bytes(&self) -> usize {
-        let inner = match &self.kind {
-            Kind::AutoRegressive(blocks) => blocks.iter().map(Block::made_bytes).sum(),
-            Kind::Linear => 0,
-            Kind::Mlp(first) => first.iter().map(Matrix::made_bytes).sum(),
+    /// All matrices, about in the order of the computation.
+    pub fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Matrix> {
+        let (blocks, first): (&mut [Block], &mut [Matrix]) = match &mut self.kind {
+            Kind::AutoRegressive(blocks) => (blocks, &mut []),
+            Kind::Linear => (&mut [], &mut []),
+            Kind::Mlp(first) => (&mut [], first),
         };
-        inner + self.outputs.iter().map(Matrix::made_bytes).sum::<usize>()
+        blocks.iter_mut().flat_map(Block::matrices_mut).chain(first).chain(&mut self.outputs)
     }
 
     /// Goes through the sub-codes of a position. `h` (b, 1, dim) is the backbone's output there; `choose(i,

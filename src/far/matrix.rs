@@ -2,15 +2,15 @@ use crate::error::{Context, Error, Result};
 use crate::exec::{Cx, Exec, Param, Prepare};
 use crate::nn::{Params, Precision};
 use crate::ops::linear::{Linear, SwiGlu};
-use crate::tensor::{DType, Tensor};
-use crate::weights::{cast, quantize};
+use crate::tensor::{Allocate, Bytes, DType, Desc, HeapAllocator, Storage, Tensor};
+use crate::weights::{cast, quantize, scale_name};
+use std::sync::Arc;
 
 /// A weight matrix (n, k) in the type that it is multiplied in, read where it lies.
 pub struct Matrix {
     weight: Param,
     /// Of the rows, if the weight is in bytes.
     scale: Option<Param>,
-    made: usize,
 }
 
 /// A weight as it is.
@@ -22,36 +22,97 @@ impl Prepare for AsIs {
     }
 }
 
+/// The type that a precision rounds a weight of type `from` to, if it does.
+pub fn rounded_type(from: DType, precision: Precision) -> Option<DType> {
+    let to = match precision {
+        Precision::F32 => return None,
+        Precision::Bf16 => DType::BF16,
+        Precision::Int8 => DType::I8,
+    };
+    (from.size() > to.size() || from == DType::F16 && to == DType::BF16).then_some(to)
+}
+
+/// Rounds matrices as a precision asks for, and lets the pages of the file's map go that held them; gives the bytes
+/// of memory that it took. What it makes lies in one piece in the order given, which is that of the computation: a
+/// step reads it as one long run, and large pages have no gaps.
+///
+/// # Errors
+/// `OutOfMemory`, also past `limit` bytes; `Format` where an element to be rounded to bytes is not finite.
+pub fn round(matrices: &mut [&mut Matrix], precision: Precision, limit: Option<usize>) -> Result<usize> {
+    let mut end = 0usize;
+    let mut place = |bytes: usize| -> Result<usize> {
+        let start = end;
+        end = bytes.checked_next_multiple_of(64).and_then(|b| end.checked_add(b)).ok_or_else(too_many)?;
+        Ok(start)
+    };
+    let mut weights = Vec::new();
+    for (at, matrix) in matrices.iter().enumerate() {
+        let desc = matrix.weight.file().desc();
+        if let Some(to) = rounded_type(desc.dtype, precision) {
+            let desc = Desc::plain(desc.shape, to);
+            weights.push((at, desc, place(desc.bytes().ok_or_else(too_many)?)?));
+        }
+    }
+    let mut scales = Vec::new();
+    for (at, desc, _) in weights.iter().filter(|(_, desc, _)| desc.dtype == DType::I8) {
+        let desc = Desc::plain([desc.shape[0]], DType::F32);
+        scales.push((*at, desc, place(desc.bytes().ok_or_else(too_many)?)?));
+    }
+    if let Some(limit) = limit.filter(|&limit| limit < end) {
+        return Err(Error::out_of_memory(format!(
+            "the rounded weights have {end} bytes, the memory limit is {limit}"
+        )));
+    }
+    if end == 0 {
+        return Ok(0);
+    }
+    let mut memory = HeapAllocator.allocate(end)?;
+    let bytes = memory.unique_mut()?;
+    let mut scale_at = scales.iter();
+    for (at, desc, start) in &weights {
+        let weight = &matrices[*at].weight;
+        let mut put = |start: usize, made: &Tensor| {
+            let made = made.storage().as_bytes();
+            bytes[start..start + made.len()].copy_from_slice(made);
+        };
+        if let (DType::I8, Some((_, _, of_scales))) = (desc.dtype, scale_at.next()) {
+            let (made, scale) =
+                quantize(weight.file()).map_err(|e| Error::format(e.message()).context(weight.name()))?;
+            put(*start, &made);
+            put(*of_scales, &scale);
+        } else {
+            put(*start, &cast(weight.file(), desc.dtype).context(|| weight.name())?);
+        }
+        weight.file().storage().release();
+    }
+    let memory: Arc<dyn Bytes> = Arc::new(memory);
+    let part = |desc: &Desc, start: usize| {
+        let len = desc.bytes().ok_or_else(too_many)?;
+        Tensor::new(*desc, Storage::borrowed(Arc::clone(&memory), start, len)?)
+    };
+    for (at, desc, start) in &weights {
+        let made = part(desc, *start)?;
+        matrices[*at].weight = Param::new(matrices[*at].weight.name(), made);
+    }
+    for (at, desc, start) in &scales {
+        let made = part(desc, *start)?;
+        matrices[*at].scale = Some(Param::new(scale_name(matrices[*at].weight.name()), made));
+    }
+    Ok(end)
+}
+
+fn too_many() -> Error {
+    Error::out_of_memory("more weights than can be addressed")
+}
+
 impl Matrix {
-    /// The weight of that name: as the file has it, or rounded as the precision asks for; then the pages of the
-    /// file's map that held it are let go.
+    /// The weight of that name, as the file has it.
     ///
     /// # Errors
-    /// Those of [`Params::matrix`]; `Format` where an element to be rounded to bytes is not finite; `OutOfMemory`.
+    /// Those of [`Params::matrix`].
     pub fn new(at: &Params<'_>, name: &str, extents: [usize; 2]) -> Result<Matrix> {
         let (weight, scale) = at.matrix(name, extents)?;
-        let file = weight.file();
-        let wider = |than: DType| file.dtype() != DType::I8 && file.dtype().size() > than.size();
-        let (made, scales) = match at.numerics.precision {
-            Precision::Bf16 if wider(DType::BF16) || file.dtype() == DType::F16 => {
-                (cast(file, DType::BF16).context(|| weight.name())?, None)
-            }
-            Precision::Int8 if wider(DType::I8) => {
-                let (bytes, scales) =
-                    quantize(file).map_err(|e| Error::format(e.message()).context(weight.name()))?;
-                (bytes, Some(scales))
-            }
-            _ => return Ok(Matrix { weight, scale, made: 0 }),
-        };
-        file.storage().release();
-        let bytes = made.storage().len() + scales.as_ref().map_or(0, |s| s.storage().len());
-        let scale = scales.map(|s| Param::new(weight.name(), s));
-        Ok(Matrix { weight: Param::new(weight.name(), made), scale, made: bytes })
-    }
-
-    /// Bytes of memory that rounding took.
-    pub fn made_bytes(&self) -> usize {
-        self.made
+        Ok(Matrix { weight, scale })
     }
 
     /// x (..., k) to (..., n).

@@ -64,16 +64,10 @@ impl Generator {
     pub fn open(device: &Device, source: &Source, options: &Options) -> Result<Generator> {
         let config = Config::infer(source)?;
         let params = Params::new(source, Numerics { precision: options.precision, compact: false });
-        let (backbone, head) = (Backbone::new(&params, &config)?, Head::new(&params, &config)?);
-        let made = backbone.made_bytes() + head.made_bytes();
-        let left = options.memory_limit.map(|limit| {
-            limit.checked_sub(made).ok_or_else(|| {
-                Error::out_of_memory(format!(
-                    "the rounded weights have {made} bytes, the memory limit is {limit}"
-                ))
-            })
-        });
-        let memory_limit = left.transpose()?;
+        let (mut backbone, mut head) = (Backbone::new(&params, &config)?, Head::new(&params, &config)?);
+        let mut matrices: Vec<_> = backbone.matrices_mut().chain(head.matrices_mut()).collect();
+        let made = matrix::round(&mut matrices, options.precision, options.memory_limit)?;
+        let memory_limit = options.memory_limit.map(|limit| limit - made);
         Ok(Generator {
             device: device.clone(),
             backbone,
@@ -183,11 +177,11 @@ impl Generator {
         let c = &self.config;
         let (rows, end) = (sampling.rows(count), sampling.end(c));
         let cache = KvCache::bytes(c, rows, end, 1, self.cache_type());
-        // What a layer has at once, or the head: the stream, its norm, packed q, k and v before and after they
-        // turn, attention's output; SwiGLU's hidden layer; the embeddings; logits.
+        // What a layer has at once, or the head: the stream, its norm, packed q, k and v, attention's output, with
+        // room to spare for what stays of another size; SwiGLU's hidden layer; the embeddings; logits.
         let row = 10 * c.dim + c.hidden + c.codebooks * c.dim + c.codebook_size;
         let threads = self.device.parallelism();
-        let scratch = threads * (2 * c.codebook_size + end);
+        let scratch = threads * (2 * c.codebook_size + end + 2 * c.head_dim());
         cache.saturating_add(
             rows.saturating_mul(row).saturating_add(scratch).saturating_mul(DType::F32.size()),
         )
@@ -245,8 +239,8 @@ impl Generator {
         layer: usize,
         position: usize,
     ) -> Result<Tensor> {
-        let qkv = self.backbone.table.turn(e, qkv, position)?;
-        let [y] = e.run(&KvAttention { layer, position, cache }, &[&qkv])?;
+        let table = self.backbone.table.values(e)?;
+        let [y] = e.run(&KvAttention { layer, position, cache }, &[qkv, &table])?;
         Ok(y)
     }
 

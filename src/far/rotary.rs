@@ -1,7 +1,6 @@
 use super::config::Config;
 use crate::error::Result;
 use crate::exec::{Exec, Param};
-use crate::ops::rotary::Rotary;
 use crate::tensor::Tensor;
 
 /// Base of the frequencies.
@@ -14,7 +13,6 @@ const BASE: f32 = 10000.0;
 /// w_j = 10000^(-2j / (head_dim / 2)), j < head_dim / 4.
 pub struct Table {
     values: Param,
-    heads: usize,
 }
 
 impl Table {
@@ -38,15 +36,14 @@ impl Table {
             }
         }
         let values = Tensor::from_slice([rows, pairs, 2], &values)?;
-        Ok(Table { values: Param::new("rotary table", values), heads: config.heads })
+        Ok(Table { values: Param::new("rotary table", values) })
     }
 
-    /// qkv (b, t, 3 * dim) with its queries and keys turned; its first position is `first`.
+    /// All rows, (positions, head_dim / 2, 2): cosine and sine.
     ///
     /// # Errors
-    /// The operation's.
-    pub fn turn<E: Exec>(&self, e: &E, qkv: &E::Value, first: usize) -> Result<E::Value> {
-        let [y] = e.apply(Rotary { heads: self.heads, first }, &[qkv, &e.param(&self.values)?])?;
-        Ok(y)
+    /// `OutOfMemory`.
+    pub fn values<E: Exec>(&self, e: &E) -> Result<E::Value> {
+        e.param(&self.values)
     }
 }

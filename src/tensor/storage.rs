@@ -239,6 +239,13 @@ impl Storage {
     }
 }
 
+/// Memory whose parts several tensors are, once nobody writes it any more.
+impl Bytes for Storage {
+    fn bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
 /// Where new tensors get their memory: the heap, or a workspace that reuses it.
 pub trait Allocate {
     /// At least `bytes` bytes that nobody else holds.

@@ -1,7 +1,8 @@
 use crate::table::{Case, Wide, check, device, on, random, refuses, same_bits};
 use fqgan::backend::cpu::Isa;
-use fqgan::exec::{Eager, Op};
+use fqgan::exec::{Eager, Exec, Op};
 use fqgan::ops::kv_attention::{Cache, KvAttention};
+use fqgan::ops::rotary::Rotary;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
 use std::cell::OnceCell;
@@ -129,6 +130,29 @@ fn position_by_position_is_all_at_once() {
     }
 }
 
+/// With a table, queries and keys are turned as the rotary operation turns them, to the bit.
+#[test]
+fn turned_inside() {
+    for (heads, dim, t) in [(2, 64, 9), (3, 4, 5), (1, 20, 3)] {
+        let (qkv, table) =
+            (random(7, &[2, t, 3 * heads * dim], DType::F32), random(8, &[t + 2, dim / 2, 2], DType::F32));
+        for isa in Isa::available() {
+            on(&device(isa, 2), |e| {
+                let cache = || Cache::new(e.cx().workspace, [1, 2, heads, t, dim], DType::F32).unwrap();
+                let (inside, outside) = (cache(), cache());
+                for (from, to) in [(0, 1), (1, 3), (3, t)] {
+                    let qkv = part(&qkv, from, to);
+                    let op = |cache| KvAttention { layer: 0, position: from, cache };
+                    let [a] = e.run(&op(&inside), &[&qkv, &table]).unwrap();
+                    let [turned] = e.apply(Rotary { heads, first: from }, &[&qkv, &table]).unwrap();
+                    let [b] = e.run(&op(&outside), &[&turned]).unwrap();
+                    assert!(same_bits(&a, &b), "on {}", isa.name());
+                }
+            });
+        }
+    }
+}
+
 /// Large scores do not overflow; a NaN reaches every later output.
 #[test]
 fn extremes() {
@@ -171,6 +195,10 @@ fn refusals() {
     refuses(KvAttention { layer: 1, ..op(0) }, &[&qkv(2, 1, 24)], "layer 1 of 1");
     refuses(op(1), &[&qkv(2, 1, 24)], "position 1 after 0 cached ones");
     refuses(op(0), &[&qkv(2, 4, 24)], "positions 0..+4 of a cache of 3");
+    let table = |rows: usize, pairs: usize| random(1, &[rows, pairs, 2], DType::F32);
+    refuses(op(0), &[&qkv(2, 2, 24), &table(1, 2)], "expected f32 (at least 2, 4 / 2, 2)");
+    refuses(op(0), &[&qkv(2, 2, 24), &table(3, 4)], "expected f32 (at least 2, 4 / 2, 2)");
+    refuses(op(0), &[&qkv(2, 1, 24), &table(3, 2), &table(3, 2)], "3 inputs");
     let refused = Cache::new(&workspace, [1, 2, 2, 3, 4], DType::I8).unwrap_err();
     assert!(refused.message().contains("expected f32 or bf16"));
 }

@@ -32,6 +32,7 @@ mod nearest_code;
 mod normalize;
 mod optimizer;
 mod perceptual_distance;
+mod pool;
 mod refusals;
 mod resize_grid;
 mod resize_nearest;

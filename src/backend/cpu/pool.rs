@@ -141,6 +141,55 @@ impl Pool {
             }
         });
     }
+
+    /// As [`Pool::blocks`], each lane on a run of neighbouring blocks of its own, one after the other: for blocks
+    /// that read long memory once, which a processor fetches ahead only while it goes on. A lane that is done
+    /// takes from the far ends of the others' runs. `part(lane, block, fresh)`: `fresh` says that the lane's last block
+    /// was not the one before.
+    pub fn runs(&self, blocks: usize, part: impl Fn(usize, usize, bool) + Sync) {
+        let lanes = self.threads.min(blocks).min(MOST_RUNS);
+        if lanes <= 1 || u32::try_from(blocks).is_err() {
+            return self.blocks(blocks, |lane, block| part(lane, block, block == 0 || lanes > 1));
+        }
+        let runs: [Run; MOST_RUNS] = std::array::from_fn(|lane| {
+            let at = |lane: usize| (lane.min(lanes) * blocks / lanes) as u64;
+            Run(AtomicU64::new(at(lane) << 32 | at(lane + 1)))
+        });
+        self.run(lanes, |lane| {
+            for other in (lane..lanes).chain(0..lane) {
+                let mut fresh = true;
+                while let Some(block) = runs[other].take(other == lane) {
+                    part(lane, block, fresh);
+                    fresh = other != lane;
+                }
+            }
+        });
+    }
+}
+
+/// Lanes that have a run of their own.
+const MOST_RUNS: usize = 32;
+
+/// Blocks that are still to do: (first << 32 | end). In a cache line of its own.
+#[repr(align(64))]
+struct Run(AtomicU64);
+
+impl Run {
+    /// Takes the first or the last block.
+    fn take(&self, first: bool) -> Option<usize> {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            let (next, end) = (now >> 32, now & 0xFFFF_FFFF);
+            if next >= end {
+                return None;
+            }
+            let (block, then) = if first { (next, now + (1 << 32)) } else { (end - 1, now - 1) };
+            match self.0.compare_exchange_weak(now, then, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(block as usize),
+                Err(other) => now = other,
+            }
+        }
+    }
 }
 
 impl Drop for Pool {

@@ -1,3 +1,4 @@
+use super::super::rotary::turn;
 use super::KvAttention;
 use crate::backend::cpu::simd::{Kernel, Lanes, Simd, math};
 use crate::backend::cpu::{Cpu, Parts};
@@ -5,17 +6,18 @@ use crate::error::{Error, Result};
 use crate::exec::Cx;
 use crate::tensor::{DType, Desc, Tensor};
 use half::bf16;
+use std::ops::Range;
 
 pub(super) fn kv_attention(
     op: &KvAttention<'_>,
     cx: Cx<'_>,
     cpu: &Cpu,
-    qkv: &Tensor,
+    all: &[&Tensor],
     out: &mut Tensor,
 ) -> Result<()> {
     match op.cache.dtype() {
-        DType::BF16 => attend::<bf16>(op, cx, cpu, qkv, out),
-        _ => attend::<f32>(op, cx, cpu, qkv, out),
+        DType::BF16 => attend::<bf16>(op, cx, cpu, all, out),
+        _ => attend::<f32>(op, cx, cpu, all, out),
     }
 }
 
@@ -23,30 +25,40 @@ fn attend<T: Lanes>(
     op: &KvAttention<'_>,
     cx: Cx<'_>,
     cpu: &Cpu,
-    qkv: &Tensor,
+    all: &[&Tensor],
     out: &mut Tensor,
 ) -> Result<()> {
     let busy = |_| Error::internal("the cache is in use");
     let (mut keys, mut values) =
         (op.cache.keys.try_borrow_mut().map_err(busy)?, op.cache.values.try_borrow_mut().map_err(busy)?);
     let [_, rows, heads, capacity, head_dim] = op.cache.extents();
+    let (qkv, table) = (all[0], all.get(1).map(|table| table.data::<f32>()).transpose()?);
     let t = qkv.shape()[1];
-    let mut scores = cx.workspace.tensor(Desc::plain([cpu.pool.threads(), op.position + t], DType::F32))?;
+    // Beside the scores, a query and a key that were turned.
+    let each = op.position + t + 2 * head_dim;
+    let mut scores = cx.workspace.tensor(Desc::plain([cpu.pool.threads(), each], DType::F32))?;
     let scores = Parts::new(scores.data_mut::<f32>()?);
     let (keys, values) = (Parts::new(keys.data_mut::<T>()?), Parts::new(values.data_mut::<T>()?));
     let (qkv, out) = (qkv.data::<f32>()?, Parts::new(out.data_mut::<f32>()?));
     let (position, seen) = (op.position, op.position + t);
     let (first, all) = (op.layer * rows * heads, rows * heads);
-    cpu.pool.blocks(all.div_ceil(HEADS), |lane, block| {
+    // Each lane on heads that follow each other: each brings near what the next one reads.
+    cpu.pool.runs(all.div_ceil(HEADS), |lane, block, fresh| {
+        // Queries, keys and values come from any thread: ask for them early.
+        let next = if fresh { block } else { block + 1 } * HEADS;
+        cpu.isa.dispatch(Fetch { qkv, heads, head_dim, t, coming: next..all.min((block + 2) * HEADS) });
         for index in block * HEADS..all.min((block + 1) * HEADS) {
             let (row, head) = (index / heads, index % heads);
             let start = (first + index) * capacity * head_dim;
             let range = start..start + seen * head_dim;
             // SAFETY: one part of the cache a head, one part of the scores a lane.
             let (keys, values, scores) = unsafe {
-                (keys.slice(range.clone()), values.slice(range), scores.slice(lane * seen..(lane + 1) * seen))
+                (keys.slice(range.clone()), values.slice(range), scores.slice(lane * each..(lane + 1) * each))
             };
+            let (scores, turned) = scores.split_at_mut(seen);
             cpu.isa.dispatch(Head {
+                angles: table.map(|table| &table[position * head_dim..]),
+                turned,
                 qkv: &qkv[row * t * 3 * heads * head_dim..][..t * 3 * heads * head_dim],
                 head,
                 heads,
@@ -64,11 +76,41 @@ fn attend<T: Lanes>(
     Ok(())
 }
 
-/// Heads a block, one after the other: each brings near what the next one reads.
+/// Brings the new positions of some heads near.
+struct Fetch<'a> {
+    qkv: &'a [f32],
+    heads: usize,
+    head_dim: usize,
+    t: usize,
+    /// Heads of all rows, numbered through.
+    coming: Range<usize>,
+}
+
+impl Kernel for Fetch<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        // Of many positions, the first are in time for the rest.
+        for (index, i) in self.coming.flat_map(|index| (0..self.t.min(2)).map(move |i| (index, i))) {
+            let (row, head) = (index / self.heads, index % self.heads);
+            for which in 0..3 {
+                let at = (((row * self.t + i) * 3 + which) * self.heads + head) * self.head_dim;
+                // SAFETY: a prefetch of any address is harmless.
+                unsafe { fetch::<S, f32>(self.qkv.as_ptr(), at, self.head_dim) };
+            }
+        }
+    }
+}
+
+/// Heads a block.
 const HEADS: usize = 4;
 
 /// The new positions of one head of one row.
 struct Head<'a, T> {
+    /// Rotary angles of the new positions, if there are any: (t, head_dim).
+    angles: Option<&'a [f32]>,
+    /// Room for a turned query and key.
+    turned: &'a mut [f32],
     /// (t, 3, heads, head_dim)
     qkv: &'a [f32],
     head: usize,
@@ -92,14 +134,27 @@ impl<T: Lanes> Kernel for Head<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let (head_dim, d) = (self.head_dim, self.heads * self.head_dim);
+        let (query, key) = self.turned.split_at_mut(head_dim);
+        let angles = |i: usize| self.angles.map(|angles| &angles[i * head_dim..][..head_dim]);
         for (i, packed) in self.qkv.chunks_exact((3 * d).max(1)).enumerate() {
             let at = (self.position + i) * head_dim;
             let of = |which: usize| &packed[which * d + self.head * head_dim..][..head_dim];
-            convert::<S, T>(of(1), &mut self.keys[at..at + head_dim]);
+            let new = match angles(i) {
+                Some(angles) => {
+                    turn(of(1), angles, key);
+                    &*key
+                }
+                None => of(1),
+            };
+            convert::<S, T>(new, &mut self.keys[at..at + head_dim]);
             convert::<S, T>(of(2), &mut self.values[at..at + head_dim]);
         }
         for (i, packed) in self.qkv.chunks_exact((3 * d).max(1)).enumerate() {
-            let q = &packed[self.head * head_dim..][..head_dim];
+            let mut q = &packed[self.head * head_dim..][..head_dim];
+            if let Some(angles) = angles(i) {
+                turn(q, angles, query);
+                q = query;
+            }
             let seen = self.position + i + 1;
             let (keys, values) = (&self.keys[..seen * head_dim], &self.values[..seen * head_dim]);
             let scores = &mut self.scores[..seen];

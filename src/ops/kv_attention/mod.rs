@@ -9,7 +9,7 @@ mod cpu;
 
 pub use cache::Cache;
 
-use super::check::{dims, expect_type, inputs};
+use super::check::{dims, expect_type};
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::{Cost, Cx, Op};
@@ -17,7 +17,9 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// Appends and attends.
 ///
-/// Input: qkv (b, t, 3 * d) f32, q then k then v, each the cache's heads side by side. Output: (b, t, d) f32,
+/// Inputs: qkv (b, t, 3 * d) f32, q then k then v, each the cache's heads side by side; and, if queries and keys are
+/// to be turned first as [`super::rotary::Rotary`] does, its table (rows, head_dim / 2, 2) f32, of which the first
+/// new position takes row `position`. Output: (b, t, d) f32,
 /// softmax(q k^T head_dim^-0.5) v. The b rows are the cache's, the t positions are `position`.. of it; later
 /// ones that the cache may hold are forgotten.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +36,18 @@ impl Op for KvAttention<'_> {
     const NAME: &'static str = "kv_attention";
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
-        let [qkv] = inputs::<1>(all)?;
-        expect_type("qkv", &qkv, &[DType::F32])?;
-        let [b, t, packed] = dims("qkv", &qkv)?;
+        let (qkv, table) = match all {
+            [qkv] => (qkv, None),
+            [qkv, table] => (qkv, Some(table)),
+            _ => {
+                return Err(Error::internal(format!(
+                    "{} inputs, expected qkv and perhaps a table",
+                    all.len()
+                )));
+            }
+        };
+        expect_type("qkv", qkv, &[DType::F32])?;
+        let [b, t, packed] = dims("qkv", qkv)?;
         let [layers, rows, heads, capacity, head_dim] = self.cache.extents();
         let d = heads * head_dim;
         if b != rows || packed != 3 * d {
@@ -58,6 +69,15 @@ impl Op for KvAttention<'_> {
                 self.position
             )));
         }
+        if let Some(table) = table {
+            let turns = matches!(table.shape[..], [rows, pairs, 2] if rows >= self.position + t && 2 * pairs == head_dim);
+            if table.dtype != DType::F32 || !turns {
+                return Err(Error::invalid(format!(
+                    "the rotary table is {table}, expected f32 (at least {}, {head_dim} / 2, 2)",
+                    self.position + t
+                )));
+            }
+        }
         Ok([Desc::plain([b, t, d], DType::F32)])
     }
 
@@ -71,7 +91,7 @@ impl Op for KvAttention<'_> {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
-            Device::Cpu(cpu) => cpu::kv_attention(self, cx, cpu, all[0], &mut outputs[0])?,
+            Device::Cpu(cpu) => cpu::kv_attention(self, cx, cpu, all, &mut outputs[0])?,
         }
         self.cache.set_len(self.position + all[0].shape()[1]);
         Ok(())

@@ -151,18 +151,22 @@ fn blocks<P: Products>(
         return;
     }
     let rows = out.len() / n;
-    let (row_blocks, column_blocks) = (rows.div_ceil(ROWS), n.div_ceil(COLUMNS));
+    let row_blocks = rows.div_ceil(ROWS);
+    let few = row_blocks == 1;
+    // Of few rows smaller blocks, so that no thread waits long for the last.
+    let width = if few { COLUMNS / 2 } else { COLUMNS };
+    let column_blocks = n.div_ceil(width);
     let out = Parts::new(out);
-    cpu.pool.blocks(row_blocks * column_blocks, |_, index| {
+    let part = |index: usize, fresh: bool| {
         let (pass, rest) = (index / (PASS * column_blocks), index % (PASS * column_blocks));
         let abreast = PASS.min(row_blocks - pass * PASS);
         let row = (pass * PASS + rest % abreast) * ROWS;
-        let column = rest / abreast * COLUMNS;
-        let (rows, columns) = (ROWS.min(rows - row), COLUMNS.min(n - column));
-        let part = |whole: &P| whole.part(row..row + rows, column..column + columns);
+        let column = rest / abreast * width;
+        let (rows, columns) = (ROWS.min(rows - row), width.min(n - column));
+        let cut = |whole: &P| whole.part(row..row + rows, column..column + columns);
         cpu.isa.dispatch(Block {
-            products: part(&products),
-            gated: gated.as_ref().map(part),
+            products: cut(&products),
+            gated: gated.as_ref().map(cut),
             activation: after.activation,
             bias: after.bias.map(|b| &b[column..column + columns]),
             residual: after.residual,
@@ -171,7 +175,14 @@ fn blocks<P: Products>(
             first: row * n + column,
             rows,
             columns,
-            few: row_blocks == 1,
+            few,
+            fresh,
         });
-    });
+    };
+    // Few rows: reading the weights is what takes time.
+    if few {
+        cpu.pool.runs(column_blocks, |_, index, fresh| part(index, fresh));
+    } else {
+        cpu.pool.blocks(row_blocks * column_blocks, |_, index| part(index, false));
+    }
 }

@@ -20,6 +20,9 @@ pub(super) fn rms_norm(op: &RmsNorm, cpu: &Cpu, inputs: &[&Tensor], out: &mut Te
     Ok(())
 }
 
+/// Elements of a cache line.
+const LINE: usize = 16;
+
 /// Some whole rows.
 struct Rows<'a> {
     x: &'a [f32],
@@ -37,6 +40,10 @@ impl Kernel for Rows<'_> {
             let (x, y) = (x.as_ptr(), y.as_mut_ptr());
             // SAFETY: all accesses stay within c elements, the length of all three slices.
             unsafe {
+                // Another thread may have written it last: better to ask for all of it at once.
+                for first in (0..c).step_by(LINE) {
+                    S::prefetch(x.add(first).cast());
+                }
                 // Four sums, so that additions need not wait for each other.
                 let mut sums = [S::splat(0.0); 4];
                 let whole = c / (4 * S::LANES) * (4 * S::LANES);

@@ -26,14 +26,18 @@ pub(super) fn rotary(op: &Rotary, cpu: &Cpu, all: &[&Tensor], out: &mut Tensor) 
             let (turned, plain) = to.split_at_mut(2 * d);
             plain.copy_from_slice(&from[2 * d..]);
             for (to, from) in turned.chunks_exact_mut(head).zip(from.chunks_exact(head)) {
-                for ((to, from), turn) in
-                    to.chunks_exact_mut(2).zip(from.chunks_exact(2)).zip(angles.chunks_exact(2))
-                {
-                    to[0] = from[0] * turn[0] - from[1] * turn[1];
-                    to[1] = from[1] * turn[0] + from[0] * turn[1];
-                }
+                turn(from, angles, to);
             }
         }
     });
     Ok(())
+}
+
+/// Turns the pairs of a head: all three have its width.
+#[inline(always)]
+pub(in crate::ops) fn turn(from: &[f32], angles: &[f32], to: &mut [f32]) {
+    for ((to, from), turn) in to.chunks_exact_mut(2).zip(from.chunks_exact(2)).zip(angles.chunks_exact(2)) {
+        to[0] = from[0] * turn[0] - from[1] * turn[1];
+        to[1] = from[1] * turn[0] + from[0] * turn[1];
+    }
 }

@@ -3,6 +3,8 @@
 
 mod cpu;
 
+pub(in crate::ops) use cpu::turn;
+
 use super::check::{dims, expect_type, inputs};
 use crate::backend::Device;
 use crate::error::{Error, Result};

@@ -1,6 +1,7 @@
 use super::super::Activation;
 use crate::backend::cpu::Parts;
 use crate::backend::cpu::simd::{Kernel, Simd, math};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Outputs a block.
@@ -47,6 +48,12 @@ pub trait Products: Sync {
     /// # Safety
     /// That of [`Simd`]; the rows and columns must be there.
     unsafe fn rows_of<S: Simd, const R: usize>(&self, tile: &Tile, sums: &mut [[f32; COLUMNS]]);
+
+    /// Asks for what the first tiles read: x, and weights up to where each tile asks for those that follow.
+    ///
+    /// # Safety
+    /// That of [`Simd`].
+    unsafe fn fetch<S: Simd>(&self);
 }
 
 /// A block of the product, with what follows it.
@@ -68,26 +75,48 @@ pub struct Block<'a, P> {
     pub columns: usize,
     /// There are so few rows in all that reading the weights is what takes time.
     pub few: bool,
+    /// Nothing was read here before, also by a thread that brings near what comes next.
+    pub fresh: bool,
 }
 
 impl<P: Products> Kernel for Block<'_, P> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let mut sums = [[0.0; COLUMNS]; ROWS];
-        // SAFETY: each level is in a kernel it dispatched.
-        unsafe { self.all::<S>(&self.products, &mut sums) };
+        if self.few && self.fresh {
+            // SAFETY: each level is in a kernel it dispatched.
+            unsafe { self.products.fetch::<S>() };
+        }
+        let mut room = MaybeUninit::uninit();
+        let sums = zeros(&mut room, self.rows);
+        // SAFETY: as above.
+        unsafe { self.all::<S>(&self.products, sums) };
         if let Some(gated) = &self.gated {
-            let mut factors = [[0.0; COLUMNS]; ROWS];
+            let mut room = MaybeUninit::uninit();
+            let factors = zeros(&mut room, self.rows);
             // SAFETY: as above.
-            unsafe { self.all::<S>(gated, &mut factors) };
-            for (sums, factors) in sums.iter_mut().zip(&factors).take(self.rows) {
+            unsafe { self.all::<S>(gated, factors) };
+            for (sums, factors) in sums.iter_mut().zip(factors) {
                 gate::<S>(sums, factors);
             }
         }
-        for (row, sums) in sums.iter().enumerate().take(self.rows) {
+        for (row, sums) in sums.iter().enumerate() {
             self.finish::<S>(row, sums);
         }
+    }
+}
+
+/// So many rows of zeros; the rest of the room is not touched, since a block is often of two rows.
+#[inline(always)]
+fn zeros(room: &mut MaybeUninit<[[f32; COLUMNS]; ROWS]>, rows: usize) -> &mut [[f32; COLUMNS]] {
+    let first = room.as_mut_ptr().cast::<[f32; COLUMNS]>();
+    let rows = rows.min(ROWS);
+    // SAFETY: `rows` rows lie inside the room, and are written before they are read.
+    unsafe {
+        for row in 0..rows {
+            first.add(row).write([0.0; COLUMNS]);
+        }
+        std::slice::from_raw_parts_mut(first, rows)
     }
 }
 
@@ -125,7 +154,7 @@ pub unsafe fn activate<S: Simd>(activation: Activation, v: S::V) -> S::V {
 impl<P: Products> Block<'_, P> {
     /// The products of all rows with all columns.
     #[inline(always)]
-    unsafe fn all<S: Simd>(&self, products: &P, sums: &mut [[f32; COLUMNS]; ROWS]) {
+    unsafe fn all<S: Simd>(&self, products: &P, sums: &mut [[f32; COLUMNS]]) {
         let passes = self.rows.div_ceil(tall::<S>());
         for first in (0..self.columns).step_by(GROUP) {
             let end = self.columns.min(first + GROUP);

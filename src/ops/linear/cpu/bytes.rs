@@ -4,7 +4,7 @@
 // Tiles are arrays of vectors: loops by index unroll, and read as the sums they are.
 #![allow(clippy::needless_range_loop)]
 
-use super::ahead::{Ahead, NEAR};
+use super::ahead::{Ahead, NEAR, fetch};
 use super::block::{COLUMNS, Products, TILE, Tile};
 use crate::backend::cpu::simd::{Kernel, Simd};
 use std::ops::Range;
@@ -13,8 +13,8 @@ use std::ops::Range;
 const LARGEST: f32 = 32767.0;
 /// Rows of rounded x are filled up with zeros to a multiple of the widest step.
 const FILL: usize = 32;
-/// Bytes of a row of weights up to which two of them are read side by side as fast as one after the other.
-const CLOSE: usize = 1536;
+/// Bytes of weights to bring near before they are read.
+const DISTANCE: usize = 12 << 10;
 /// Steps of two products a lane whose sum fits in 32 bits: 2 * 256 * 32767 * 127 < 2^31.
 const EXACT: usize = 256;
 
@@ -91,15 +91,21 @@ impl Products for Bytes<'_> {
     }
 
     #[inline(always)]
+    unsafe fn fetch<S: Simd>(&self) {
+        // SAFETY: the caller's.
+        unsafe {
+            fetch::<S, i16>(self.x, NEAR);
+            fetch::<S, i8>(self.weight, DISTANCE);
+        }
+    }
+
+    #[inline(always)]
     unsafe fn rows_of<S: Simd, const R: usize>(&self, tile: &Tile, sums: &mut [[f32; COLUMNS]]) {
         // SAFETY: the caller's.
         unsafe {
-            // As with floats: one run of memory where there is not much to do. Two rows of x are read so often that
-            // it pays to let two rows of weights share them, if those lie close together.
+            // As with floats.
             if tile.passes > 1 || R > 2 || R * self.k * size_of::<i16>() > NEAR {
                 self.by::<S, R, TILE>(tile, sums);
-            } else if R == 2 && self.k <= CLOSE {
-                self.by::<S, R, 2>(tile, sums);
             } else {
                 self.by::<S, R, 1>(tile, sums);
             }
@@ -114,7 +120,7 @@ impl Bytes<'_> {
     unsafe fn by<S: Simd, const R: usize, const N: usize>(&self, tile: &Tile, sums: &mut [[f32; COLUMNS]]) {
         let (k, wide) = (self.k, filled(self.k));
         let step = N * unroll::<N>() * 2 * S::LANES;
-        let mut ahead = Ahead::new(tile, self.weight.as_ptr().cast(), k, N, step);
+        let mut ahead = Ahead::new(tile, self.weight.as_ptr().cast(), k, [N, step, DISTANCE]);
         let mut column = tile.columns.start;
         while column < tile.columns.end {
             // SAFETY: the tile's rows and columns are there.
