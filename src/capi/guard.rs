@@ -69,6 +69,8 @@ pub(super) unsafe fn call(error: *mut fqgan_error, body: impl FnOnce() -> Result
     }
     let result = {
         let _inside = Inside::enter();
+        #[cfg(test)]
+        let body = || super::faults::strike().and_then(|()| body());
         catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|cause| Err(describe(cause)))
     };
     // SAFETY: checked above.
@@ -111,7 +113,10 @@ pub(super) unsafe fn destroy<T>(handle: *mut T) {
     }
     let _inside = Inside::enter();
     // SAFETY: as the caller promises.
-    let caught = catch_unwind(AssertUnwindSafe(|| drop(unsafe { Box::from_raw(handle) })));
+    let give_back = || drop(unsafe { Box::from_raw(handle) });
+    #[cfg(test)]
+    let give_back = || super::faults::strike().map_or((), |()| give_back());
+    let caught = catch_unwind(AssertUnwindSafe(give_back));
     if let Err(cause) = caught {
         log::write(log::FQGAN_LOG_ERROR, format_args!("{}", describe(cause).message()));
     }

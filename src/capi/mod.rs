@@ -13,6 +13,8 @@
 
 mod codes;
 mod error;
+#[cfg(test)]
+mod faults;
 mod generator;
 mod guard;
 mod image;

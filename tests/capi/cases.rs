@@ -1,7 +1,7 @@
 //! `tests/hosts/cases.txt`, through the Rust calls; programs in C and C++ must write the same. The result lies in
 //! `capi-cases.txt` of the tests' folder, where `scripts/hosts.sh` compares those of the other languages with it.
 
-use crate::models::{generator_file, tokenizer_file};
+use crate::models::{generator_config, generator_file, tokenizer_config, tokenizer_file};
 use crate::programs::{Tools, program_with, root};
 use fqgan::backend::{Device, cpu::Cpu};
 use fqgan::codes::{Codes, Info};
@@ -186,6 +186,15 @@ fn host(name: &str, standard: &str) {
     let cases = root().join("tests/hosts/cases.txt");
     let arguments = [&cases, tokenizer_file(), generator_file(), expected()];
     program_with("include", name, standard, &arguments, Tools::Sanitizers);
+}
+
+/// Other programs use the files: `scripts/hosts.sh`.
+#[test]
+fn the_files_are_complete() {
+    let source = Source::open(tokenizer_file(), Map::On).unwrap();
+    assert_eq!(tokenizer::Config::infer(&source).unwrap(), tokenizer_config());
+    let source = Source::open(generator_file(), Map::On).unwrap();
+    assert_eq!(far::Config::infer(&source).unwrap(), generator_config());
 }
 
 #[test]

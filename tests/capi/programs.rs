@@ -51,7 +51,7 @@ pub fn program_with(headers: &str, name: &str, standard: &str, arguments: &[&Pat
     let compiler = if name.ends_with(".cpp") { "c++" } else { "cc" };
     let build = |exe: &Path, extra: &[&str]| {
         let mut command = Command::new(compiler);
-        command.arg(format!("-std={standard}")).args(STRICT).args(extra);
+        command.args(format!("-std={standard}").split(' ')).args(STRICT).args(extra);
         command.arg("-I").arg(root().join(headers)).arg(root().join("tests/capi/c").join(name));
         command.arg("-o").arg(exe).arg(at("libfqgan.so.1")).arg("-lpthread").arg("-lm");
         command
@@ -147,6 +147,11 @@ fn generator() {
 #[test]
 fn cpp() {
     program("wrapper.cpp", "c++17", &[tokenizer_file(), generator_file()]);
+}
+
+#[test]
+fn cpp_without_exceptions() {
+    program("expected.cpp", "c++17 -fno-exceptions", &[tokenizer_file(), generator_file()]);
 }
 
 /// Programs that were compiled with the header, and so the structs, of version 1.

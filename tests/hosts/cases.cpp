@@ -4,6 +4,7 @@
 #include <fstream>
 #include <iostream>
 #include <sstream>
+#include <stdexcept>
 
 namespace {
 
@@ -87,15 +88,15 @@ struct Models {
     if (verb == "encode" || verb == "latents") {
       Stream stream(number(5));
       const Images images(static_cast<std::int32_t>(number(0)), small(1), small(2), small(3), small(4), &stream);
-      if (verb == "encode") return ": 0 " + hex(tokenizer.encode(images.views.data(), images.views.size()).data);
-      return ": 0 " + hex(tokenizer.latents(images.views.data(), images.views.size()));
+      if (verb == "encode") return ": 0 " + hex(tokenizer.encode(images.views).data);
+      return ": 0 " + hex(tokenizer.latents(images.views));
     }
     if (verb == "decode") {
       const std::uint32_t columns = small(1), rows = small(2), count = small(3);
       const fqgan::Codes codes{Stream(number(6)).codes(std::size_t{count} * 2 * columns * rows), count, 2, kCodes,
                                columns, rows};
       const Images images(static_cast<std::int32_t>(number(0)), 4 * columns, 4 * rows, count, small(4), nullptr);
-      tokenizer.decode(codes, images.views.data(), small(5));
+      tokenizer.decode(codes, images.views, small(5));
       return ": 0 " + hex(images.memory);
     }
     fqgan::Sampling sampling;
@@ -123,7 +124,7 @@ struct Models {
     const fqgan::Codes codes{Stream(number(4)).codes(std::size_t{small(0)} * small(1) * small(2) * small(3)), small(3),
                              small(0), kCodes, small(1), small(2)};
     const auto bytes = codes.pack();
-    if (fqgan::Codes::unpack(bytes.data(), bytes.size()).data != codes.data) throw std::runtime_error("unpacked codes differ");
+    if (fqgan::Codes::unpack(bytes).data != codes.data) throw std::runtime_error("unpacked codes differ");
     return ": 0 " + hex(bytes);
   }
 };
