@@ -24,6 +24,14 @@ need() {
   rm -f "$log"
 }
 
+# The same for packages that bring no command.
+need_packages() {
+  local package
+  for package in "$@"; do
+    dpkg -s "$package" >/dev/null 2>&1 || need "no-command-$package:$package"
+  done
+}
+
 # Rust's own installer puts cargo where a fresh shell may not look.
 need_cargo() {
   command -v cargo >/dev/null 2>&1 || PATH=$HOME/.cargo/bin:$PATH
