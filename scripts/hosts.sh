@@ -10,7 +10,7 @@ need_cargo
 need pkg-config:pkg-config readelf:binutils
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(c go swift wall threads)
+[ $# -gt 0 ] || parts=(c go swift wall service bench threads)
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 work=$target/hosts
 prefix=${FQGAN_PREFIX:-$work/prefix}

@@ -1,19 +1,9 @@
 # Swift: bindings/swift and its command-line tool; where this machine has no Swift, in a Debian 13 that has. A part of
 # scripts/hosts.sh.
-if command -v swift >/dev/null 2>&1; then
-  swift=(env) package=$PWD/bindings/swift target_there=$target
-else
-  swift=(scripts/swift-chroot.sh) package=/fqgan/bindings/swift target_there=/target
-fi
-there=${prefix/#$target/$target_there}
-swift+=(env PKG_CONFIG_PATH="$there/lib/pkgconfig" LD_LIBRARY_PATH="$there/lib" FQGAN_TEST_FILES="$target_there/tmp")
+. scripts/hosts/swift_env.sh
 run() { "${swift[@]}" "$@" >"$work/log" 2>&1 || { tail -n 60 "$work/log"; exit 1; }; }
 
-# The header in a Swift module, as strictly as in C (but for a line that the compiler itself adds without its end), and
-# no warning in Swift.
-strict=(-Xcc -Wall -Xcc -Wextra -Xcc -Werror -Xcc -pedantic -Xcc -Wno-newline-eof -Xswiftc -warnings-as-errors)
-build=(--package-path "$package" --scratch-path "$target_there/swift-build")
-run swift test "${build[@]}" "${strict[@]}"
+run swift test "${build[@]}" "${swift_strict[@]}"
 grep -E 'Executed [0-9]+ tests, with 0 failures' "$work/log" | tail -n 1 | sed 's/^\t* */  Swift: /'
 
 # The tool, against the command line of the library.

@@ -1,0 +1,7 @@
+module fqgan-service
+
+go 1.19
+
+require fqgan v0.0.0
+
+replace fqgan => ../../bindings/go
