@@ -14,6 +14,8 @@ pub mod rng;
 pub mod teachers;
 pub mod tensor;
 pub mod tokenizer;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod weights;
 
 pub use error::{Error, Result, Status};

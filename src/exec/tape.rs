@@ -44,6 +44,9 @@ impl Var {
 
 /// One remembered operation.
 trait Step {
+    /// The place of its first output.
+    fn first(&self) -> usize;
+
     /// Adds the gradients of the step's inputs to `grads`, which has those of its outputs.
     fn backward(&self, e: &Eager<'_>, grads: &mut [Option<Tensor>], add: Sum) -> Result<()>;
 }
@@ -57,6 +60,10 @@ struct Applied<O, const N: usize> {
 }
 
 impl<O: Op<N>, const N: usize> Step for Applied<O, N> {
+    fn first(&self) -> usize {
+        self.first
+    }
+
     fn backward(&self, e: &Eager<'_>, grads: &mut [Option<Tensor>], add: Sum) -> Result<()> {
         let outputs: [Option<Tensor>; N] = std::array::from_fn(|i| grads[self.first + i].take());
         if outputs.iter().all(Option::is_none) {
@@ -81,6 +88,10 @@ struct Reshaped {
 }
 
 impl Step for Reshaped {
+    fn first(&self) -> usize {
+        self.place
+    }
+
     fn backward(&self, e: &Eager<'_>, grads: &mut [Option<Tensor>], add: Sum) -> Result<()> {
         let (Some(grad), Some(place)) = (grads[self.place].take(), self.input.place) else { return Ok(()) };
         let grad = grad.reshape(*self.input.tensor.shape())?;
@@ -116,6 +127,11 @@ impl<'a> Tape<'a> {
     /// there: those of a network that has its own steps.
     pub fn with_others(self, others: &'a BTreeMap<String, Tensor>) -> Tape<'a> {
         Tape { others: Some(others), ..self }
+    }
+
+    /// Runs without being recorded.
+    pub fn eager(&self) -> &Eager<'a> {
+        &self.eager
     }
 
     /// Where it runs and with what memory.
@@ -166,6 +182,21 @@ impl<'a> Tape<'a> {
             step.backward(&self.eager, &mut grads, self.add)?;
         }
         Ok(record.of_leaves(&mut grads))
+    }
+
+    /// The gradient of one leaf, as [`Tape::backward`] would give it among all. The walk ends where nothing before it
+    /// can depend on the leaf: for the weights of the last layer that is soon.
+    ///
+    /// # Errors
+    /// As [`Tape::backward`].
+    pub fn gradient_of(&self, values: &[(&Var, Tensor)], leaf: &str) -> Result<Option<Tensor>> {
+        let record = self.record.borrow();
+        let mut grads = self.seeded(&record, values)?;
+        let Some(place) = record.leaves.get(leaf).and_then(|var| var.place) else { return Ok(None) };
+        for step in record.steps.iter().rev().take_while(|step| step.first() > place) {
+            step.backward(&self.eager, &mut grads, self.add)?;
+        }
+        Ok(grads[place].take())
     }
 
     /// Slots for the gradients of all values, those of `values` filled.

@@ -62,6 +62,13 @@ pub struct Adapter {
 }
 
 impl Branch {
+    /// A branch of that name with an adapter of these extents; a plain VQGAN's only one, without a name, has none.
+    pub fn new(name: &str, layers: usize, hidden: usize) -> Branch {
+        let prefix = Branch::adapter_prefix(name);
+        let adapter = Adapter { prefix, layers, heads: HEADS, hidden };
+        Branch { name: name.into(), adapter: (!name.is_empty()).then_some(adapter) }
+    }
+
     /// What the names of its layers end in: `_vis`, or nothing for a plain VQGAN.
     pub fn suffix(&self) -> String {
         if self.name.is_empty() { String::new() } else { format!("_{}", self.name) }
@@ -99,16 +106,8 @@ impl Config {
             16 => vec![1, 1, 2, 2, 4],
             f => return Err(Error::invalid(format!("down-sampling {f}: 8 and 16 were published"))),
         };
-        let adapter = |name: &str| Adapter {
-            prefix: Branch::adapter_prefix(name),
-            layers: 6,
-            heads: HEADS,
-            hidden: 2048,
-        };
-        let branch =
-            |&name: &&str| Branch { name: name.into(), adapter: (!name.is_empty()).then(|| adapter(name)) };
         Ok(Config {
-            branches: names.iter().map(branch).collect(),
+            branches: names.iter().map(|name| Branch::new(name, 6, 2048)).collect(),
             codebook_size: 16384,
             code_dim: 8,
             ch: 128,

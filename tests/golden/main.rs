@@ -8,3 +8,4 @@ mod bf16;
 mod far;
 mod teachers;
 mod tokenizer;
+mod train_step;

@@ -1,0 +1,71 @@
+//! The terms of the tokenizer's loss (SPEC of the paper's sections 3.1 and 3.2), a file each, under the names that
+//! reports have for them.
+
+mod adversarial;
+mod codebook;
+mod disentangle;
+mod perceptual;
+mod reconstruction;
+mod semantic;
+
+pub use adversarial::{discriminator, generator};
+pub use codebook::codebook;
+pub use disentangle::disentangle;
+pub use perceptual::perceptual;
+pub use reconstruction::reconstruction;
+pub use semantic::semantic;
+
+use crate::error::Result;
+use crate::exec::{Tape, Var};
+use crate::tensor::Tensor;
+
+/// One term of a loss.
+pub struct Term {
+    /// As reports name it: `vq_vis`.
+    pub name: String,
+    /// What was computed, a number.
+    pub value: Var,
+    /// What belongs to the term's definition and is reported with it: beta, a ratio.
+    pub factor: f64,
+    /// What the total counts it with, beyond the factor.
+    pub weight: f64,
+}
+
+impl Term {
+    fn new(name: impl Into<String>, value: Var) -> Term {
+        Term { name: name.into(), value, factor: 1.0, weight: 1.0 }
+    }
+
+    fn times(self, factor: f64) -> Term {
+        Term { factor, ..self }
+    }
+
+    /// The same term with a weight in the total.
+    pub fn weighted(self, weight: f64) -> Term {
+        Term { weight, ..self }
+    }
+
+    /// The number that is reported.
+    ///
+    /// # Errors
+    /// None that a term can give.
+    pub fn reported(&self) -> Result<f64> {
+        Ok(self.factor * super::value(self.value.tensor())?)
+    }
+
+    /// The gradient of the total by this term's value.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn seed(&self, tape: &Tape<'_>) -> Result<Tensor> {
+        super::scalar(tape.eager(), self.factor * self.weight)
+    }
+}
+
+/// The weighted sum of terms.
+///
+/// # Errors
+/// None that terms can give.
+pub fn total(terms: &[Term]) -> Result<f64> {
+    terms.iter().try_fold(0.0, |sum, term| Ok(sum + term.weight * term.reported()?))
+}

@@ -1,0 +1,233 @@
+//! One step of the tokenizer's training: loss, gradients, optimiser, and the discriminator's turn.
+
+use super::network::{Pass, TokenizerNetwork};
+use super::optim::{self, Norms, Optimizer, Tensors};
+use super::recipe::Recipe;
+use super::report::Report;
+use super::{add, loss, scalar, value};
+use crate::backend::{Device, Workspace};
+use crate::error::{Error, Result};
+use crate::exec::{Eager, Tape, Var};
+use crate::ops::optimizer::Length;
+use crate::tensor::Tensor;
+use crate::weights::Source;
+
+/// All that a run changes.
+pub struct State {
+    /// The tokenizer's weights and those of its prediction heads.
+    pub weights: Tensors,
+    /// Their moments.
+    pub optimizer: Optimizer,
+    /// Their average, where the recipe wants one.
+    pub average: Tensors,
+    /// The discriminator's weights.
+    pub discriminator: Tensors,
+    /// Their moments.
+    pub discriminator_optimizer: Optimizer,
+    /// The statistics that the discriminator keeps.
+    pub statistics: Tensors,
+}
+
+/// The two gradients of a step.
+pub struct Gradients {
+    /// Of the tokenizer's weights.
+    pub generator: Tensors,
+    /// Of the discriminator's.
+    pub discriminator: Tensors,
+}
+
+/// A tokenizer in training.
+pub struct Trainer {
+    recipe: Recipe,
+    device: Device,
+    workspace: Workspace,
+    network: TokenizerNetwork,
+    /// What the steps change.
+    pub state: State,
+}
+
+/// The weight whose gradients the adaptive weight compares.
+const LAST: &str = "decoder.conv_out.weight";
+
+impl Trainer {
+    /// A run that begins with these weights.
+    ///
+    /// # Errors
+    /// Those of reading; `OutOfMemory`.
+    pub fn new(
+        recipe: &Recipe,
+        device: &Device,
+        network: TokenizerNetwork,
+        weights: &Source,
+        discriminator: Option<&Source>,
+    ) -> Result<Trainer> {
+        let read = |name: &str| Ok((name.to_string(), weights.tensor(name)?.to_f32()?));
+        let state = State {
+            weights: network.trained(weights).map(read).collect::<Result<_>>()?,
+            optimizer: Optimizer::new(&recipe.optimizer),
+            average: Tensors::new(),
+            discriminator: match discriminator {
+                Some(source) => network.discriminator_weights(source)?,
+                None => Tensors::new(),
+            },
+            discriminator_optimizer: Optimizer::new(&recipe.discriminator_optimizer),
+            statistics: Tensors::new(),
+        };
+        let workspace = device.workspace(None);
+        Ok(Trainer { recipe: recipe.clone(), device: device.clone(), workspace, network, state })
+    }
+
+    /// The network that is trained.
+    pub fn network(&self) -> &TokenizerNetwork {
+        &self.network
+    }
+
+    /// One step on pictures (n, H, W, 3) in \[-1, 1\]. Weights stay where they are when a loss or a gradient is not
+    /// finite: see [`Report::broken`].
+    ///
+    /// # Errors
+    /// The operations'; `OutOfMemory`.
+    pub fn step(&mut self, pictures: &Tensor) -> Result<Report> {
+        let weight = match self.state.optimizer.steps() < self.recipe.adversarial.start {
+            true => 0.0,
+            false => self.recipe.adversarial.weight,
+        };
+        let (report, gradients) = self.gradients(pictures, weight)?;
+        if report.broken().is_none() {
+            self.apply(gradients, &report)?;
+        }
+        Ok(report)
+    }
+
+    /// The losses and their gradients, weights as they are; `adversarial` is the weight of the game for both sides.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn gradients(&mut self, pictures: &Tensor, adversarial: f64) -> Result<(Report, Gradients)> {
+        let mut report = Report::default();
+        let (generator, reconstruction, normed) = self.generator(pictures, adversarial, &mut report)?;
+        let discriminator = match self.network.discriminator {
+            Some(_) => {
+                self.keep(&normed)?;
+                self.discriminator(pictures, &reconstruction, adversarial, &mut report)?
+            }
+            None => Tensors::new(),
+        };
+        Ok((report, Gradients { generator, discriminator }))
+    }
+
+    /// Moves the weights.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn apply(&mut self, gradients: Gradients, report: &Report) -> Result<()> {
+        let e = Eager::new(&self.device, &self.workspace);
+        let state = &mut self.state;
+        let norms = |each: &std::collections::BTreeMap<String, f64>, total: &str| Norms {
+            total: report.get(total).unwrap_or(0.0),
+            each: each.clone(),
+        };
+        let of_generator = norms(&report.gradients, "grad_norm");
+        state.optimizer.step(&e, &mut state.weights, gradients.generator, &of_generator)?;
+        if let Some(decay) = self.recipe.optimizer.average {
+            optim::average(&e, decay, &mut state.average, &state.weights)?;
+        }
+        if self.network.discriminator.is_some() {
+            let norms = norms(&report.discriminator_gradients, "discriminator_grad_norm");
+            let optimizer = &mut state.discriminator_optimizer;
+            optimizer.step(&e, &mut state.discriminator, gradients.discriminator, &norms)?;
+        }
+        Ok(())
+    }
+
+    /// The tokenizer's gradients, its pictures, and what the discriminator's norms saw of them.
+    fn generator(
+        &self,
+        pictures: &Tensor,
+        adversarial: f64,
+        report: &mut Report,
+    ) -> Result<(Tensors, Tensor, Vec<Tensor>)> {
+        let e = Eager::new(&self.device, &self.workspace);
+        let tape = Tape::new(Eager::new(&self.device, &self.workspace), &self.state.weights, add)
+            .with_others(&self.state.discriminator);
+        let Pass { mut terms, reconstruction, normed, .. } =
+            self.network.record(&tape, pictures, adversarial)?;
+        if self.recipe.adversarial.adaptive && adversarial != 0.0 {
+            let scale = adaptive(&tape, &terms)?;
+            report.push("adaptive_weight", scale);
+            terms.iter_mut().filter(|t| t.name == "adversarial").for_each(|t| t.weight *= scale);
+        }
+        for term in &terms {
+            report.push(&term.name, term.reported()?);
+        }
+        report.push("total", loss::total(&terms)?);
+        let seeds = terms.iter().filter(|t| t.weight * t.factor != 0.0);
+        let seeds: Vec<(&Var, Tensor)> =
+            seeds.map(|term| Ok((&term.value, term.seed(&tape)?))).collect::<Result<_>>()?;
+        let gradients = tape.into_gradients(&seeds)?;
+        let norms = Norms::of(&e, &gradients)?;
+        report.push("grad_norm", norms.total);
+        report.gradients = norms.each;
+        Ok((gradients, reconstruction.tensor().clone(), normed))
+    }
+
+    /// The discriminator's gradients. It sees true pictures and the tokenizer's as batches of their own.
+    fn discriminator(
+        &mut self,
+        real: &Tensor,
+        fake: &Tensor,
+        weight: f64,
+        report: &mut Report,
+    ) -> Result<Tensors> {
+        let network =
+            self.network.discriminator.as_ref().ok_or_else(|| Error::internal("no discriminator"))?;
+        let e = Eager::new(&self.device, &self.workspace);
+        let tape = Tape::new(Eager::new(&self.device, &self.workspace), &self.state.discriminator, add);
+        let (real, seen_real) = network.train(&tape, &tape.constant(real.clone()))?;
+        let (fake, seen_fake) = network.train(&tape, &tape.constant(fake.clone()))?;
+        let terms = loss::discriminator(&tape, self.recipe.adversarial.game, &real, &fake)?
+            .map(|term| term.weighted(weight));
+        report.push("discriminator", loss::total(&terms)?);
+        let seen =
+            [seen_real, seen_fake].map(|seen| seen.iter().map(|v| v.tensor().clone()).collect::<Vec<_>>());
+        let seeds = [(&terms[0].value, terms[0].seed(&tape)?), (&terms[1].value, terms[1].seed(&tape)?)];
+        let gradients = tape.into_gradients(&seeds)?;
+        let norms = Norms::of(&e, &gradients)?;
+        report.push("discriminator_grad_norm", norms.total);
+        report.discriminator_gradients = norms.each;
+        seen.iter().try_for_each(|seen| self.keep(seen))?;
+        Ok(gradients)
+    }
+
+    /// Moves the discriminator's kept statistics.
+    fn keep(&mut self, normed: &Vec<Tensor>) -> Result<()> {
+        let e = Eager::new(&self.device, &self.workspace);
+        match &self.network.discriminator {
+            Some(network) => network.keep(&e, normed, &mut self.state.statistics),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The length of the last layer's gradient of reconstruction and perceptual together, over that of the adversarial
+/// term (VQGAN; Esser et al., 2021).
+fn adaptive(tape: &Tape<'_>, terms: &[loss::Term]) -> Result<f64> {
+    let length = |names: &[&str]| -> Result<f64> {
+        let chosen = terms.iter().filter(|t| names.contains(&t.name.as_str()));
+        // The weight of the game is not part of what is compared.
+        let seed = |t: &loss::Term| match t.name.as_str() {
+            "adversarial" => scalar(tape.eager(), t.factor),
+            _ => t.seed(tape),
+        };
+        let seeds: Vec<(&Var, Tensor)> = chosen.map(|t| Ok((&t.value, seed(t)?))).collect::<Result<_>>()?;
+        match tape.gradient_of(&seeds, LAST)? {
+            Some(gradient) => {
+                let [length] = tape.eager().run(&Length, &[&gradient])?;
+                value(&length)
+            }
+            None => Ok(0.0),
+        }
+    };
+    let (wanted, game) = (length(&["reconstruction", "perceptual"])?, length(&["adversarial"])?);
+    Ok((wanted / (game + 1e-4)).clamp(0.0, 1e4))
+}

@@ -1,0 +1,129 @@
+//! A whole training step of the published tokenizers, batch of two: every loss, every gradient, the weights after it.
+
+use crate::common;
+use crate::teachers::{formula, pictures};
+use fqgan::backend::Device;
+use fqgan::backend::cpu::Cpu;
+use fqgan::teachers::{Lpips, Teacher};
+use fqgan::tensor::Tensor;
+use fqgan::train::{Recipe, Report, Teachers, TokenizerNetwork, Trainer};
+use fqgan::weights::{Map, Source};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Relative error of a loss.
+const LOSS: f64 = 1e-4;
+/// Relative error of a gradient's length; and what of the whole gradient's length no error needs to fall below.
+const NORM: f64 = 1e-3;
+const FLOOR: f64 = 1e-6;
+/// Rate of the optimiser: no weight moves further than that in the first step.
+const RATE: f64 = 2e-4;
+
+struct Golden {
+    source: Source,
+    losses: serde_json::Value,
+}
+
+impl Golden {
+    fn open(name: &str) -> Golden {
+        let source = Source::open(common::golden(&format!("{name}.safetensors")), Map::On).unwrap();
+        let losses = serde_json::from_str(source.metadata("losses").unwrap()).unwrap();
+        Golden { source, losses }
+    }
+
+    fn floats(&self, name: &str) -> Vec<f64> {
+        let tensor = self.source.tensor(name).unwrap();
+        tensor.data::<f32>().unwrap().iter().map(|&x| f64::from(x)).collect()
+    }
+
+    fn losses(&self, report: &Report) {
+        for (name, want) in self.losses.as_object().unwrap() {
+            let Some(want) = want.as_f64() else { continue };
+            let got = report.get(name).unwrap_or_else(|| panic!("no {name}"));
+            let error = (got - want).abs() / want.abs();
+            println!("{name}: {got:.6}, {error:.1e}");
+            let bound = if name.ends_with("grad_norm") { NORM } else { LOSS };
+            assert!(error <= bound, "{name}: {got}, expected {want}");
+        }
+    }
+
+    /// Lengths, and entries at 0, n/3, n/2 and n-1.
+    fn gradients(&self, prefix: &str, gradients: &BTreeMap<String, Tensor>, whole: f64) {
+        let (mut worst, mut worst_entry) = ((0.0, ""), (0.0, ""));
+        let mut names = 0;
+        for name in self.source.names().filter_map(|n| n.strip_prefix(prefix)) {
+            if prefix == "grad." && name.starts_with("discriminator.") {
+                continue;
+            }
+            names += 1;
+            let want = self.floats(&format!("{prefix}{name}"));
+            let gradient = gradients.get(name).unwrap_or_else(|| panic!("no gradient of {name}"));
+            let g = gradient.data::<f32>().unwrap();
+            let norm = g.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+            let error = (norm - want[0]).abs() / want[0].max(FLOOR * whole);
+            worst = if error > worst.0 { (error, name) } else { worst };
+            let n = g.len();
+            for (at, want_entry) in [0, n / 3, n / 2, n - 1].into_iter().zip(&want[1..]) {
+                // An entry is a part of the whole tensor's gradient, and as exact as that.
+                let scale = (want[0] / (n as f64).sqrt()).max(want_entry.abs()).max(FLOOR * whole);
+                let error = (f64::from(g[at]) - want_entry).abs() / scale;
+                worst_entry = if error > worst_entry.0 { (error, name) } else { worst_entry };
+            }
+        }
+        println!(
+            "{names} gradients: lengths {:.1e} ({}), entries {:.1e} ({})",
+            worst.0, worst.1, worst_entry.0, worst_entry.1
+        );
+        assert_eq!(names, gradients.len());
+        assert!(worst.0 <= NORM, "{}: {:.2e}", worst.1, worst.0);
+        assert!(worst_entry.0 <= 10.0 * NORM, "{}: {:.2e}", worst_entry.1, worst_entry.0);
+    }
+}
+
+fn check(name: &str, recipe: &str, towers: &[&str]) {
+    let golden = Golden::open(&format!("train_step_{name}"));
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(recipe);
+    let recipe = Recipe::parse(&std::fs::read_to_string(path).unwrap(), &[]).unwrap();
+    let (weights, discriminator) = (formula(&format!("tokenizer_{name}")), formula("patchgan_discriminator"));
+    let lpips = formula("lpips_vgg16");
+    let tower = |name: &&str| (name.to_string(), Teacher::open(&formula(name)).unwrap());
+    let teachers = Teachers {
+        lpips: Some(Lpips::open(&lpips, &lpips).unwrap()),
+        towers: towers.iter().map(tower).collect(),
+    };
+    let device = Device::Cpu(Arc::new(Cpu::new(0).unwrap()));
+    let network = TokenizerNetwork::open(&recipe, &weights, Some(&discriminator), teachers).unwrap();
+    let mut trainer = Trainer::new(&recipe, &device, network, &weights, Some(&discriminator)).unwrap();
+
+    let began = std::time::Instant::now();
+    let (report, gradients) = trainer.gradients(&pictures(), recipe.adversarial.weight).unwrap();
+    println!("{name}: {:.1} s", began.elapsed().as_secs_f64());
+    golden.losses(&report);
+    let whole = report.get("grad_norm").unwrap();
+    golden.gradients("grad.", &gradients.generator, whole);
+    let whole = report.get("discriminator_grad_norm").unwrap();
+    golden.gradients("grad.discriminator.", &gradients.discriminator, whole);
+
+    let before = trainer.state.weights.clone();
+    trainer.apply(gradients, &report).unwrap();
+    for name in golden.source.names().filter_map(|n| n.strip_prefix("after_step.")) {
+        let want = golden.floats(&format!("after_step.{name}"));
+        let after = trainer.state.weights[name].data::<f32>().unwrap();
+        let before = before[name].data::<f32>().unwrap();
+        for (i, want) in want.iter().enumerate() {
+            let error = (f64::from(after[i]) - want).abs();
+            assert!(error <= 2e-3 * RATE + 6e-8 * want.abs(), "{name}[{i}]: {}, expected {want}", after[i]);
+        }
+        assert!(after.iter().zip(before).any(|(a, b)| a != b), "{name} stayed where it was");
+    }
+}
+
+#[test]
+fn dual_f16() {
+    check("dual_vq16", "tokenizer-dual-f16.toml", &["clip_l14"]);
+}
+
+#[test]
+fn triple_f16() {
+    check("triple_vq16", "tokenizer-triple-f16.toml", &["dinov2_s", "clip_b16"]);
+}
