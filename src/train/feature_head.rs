@@ -4,8 +4,8 @@ use crate::nn::{LayerNorm, Linear, Numerics, Params, TransformerBlock};
 use crate::ops::add::Add;
 use crate::ops::class_token::{Prepend, Tokens};
 use crate::ops::linear::Activation;
-use crate::weights::Source;
 use crate::weights::infer::{count, extents};
+use crate::weights::{Manifest, Source};
 
 /// Attention heads; shapes do not tell it.
 const HEADS: usize = 8;
@@ -75,4 +75,27 @@ impl FeatureHead {
         let [class] = e.apply(Tokens { first: 0, count: 1 }, &[&x])?;
         self.ln_post.forward(e, &e.reshape(&class, &[shape[0], self.width])?)
     }
+}
+
+/// Transformer blocks of a published head.
+const LAYERS: usize = 3;
+
+/// The tensors of a head as published: for embeddings of `d` elements at `positions` places, and features of `width`.
+pub(super) fn manifest(m: &mut Manifest, prefix: &str, d: usize, width: usize, positions: usize) {
+    m.layer(format!("{prefix}.upscale.0"), &[width, d]);
+    m.layer(format!("{prefix}.upscale.2"), &[width, width]);
+    m.tensor(format!("{prefix}.class_embedding"), &[1, width]);
+    m.tensor(format!("{prefix}.positional_embedding"), &[positions + 1, width]);
+    m.layer(format!("{prefix}.ln_pre"), &[width]);
+    for i in 0..LAYERS {
+        let at = format!("{prefix}.transformer.{i}");
+        m.layer(format!("{at}.ln_1"), &[width]);
+        m.tensor(format!("{at}.attn.in_proj_weight"), &[3 * width, width]);
+        m.tensor(format!("{at}.attn.in_proj_bias"), &[3 * width]);
+        m.layer(format!("{at}.attn.out_proj"), &[width, width]);
+        m.layer(format!("{at}.ln_2"), &[width]);
+        m.layer(format!("{at}.mlp.c_fc"), &[4 * width, width]);
+        m.layer(format!("{at}.mlp.c_proj"), &[width, 4 * width]);
+    }
+    m.layer(format!("{prefix}.ln_post"), &[width]);
 }

@@ -2,6 +2,7 @@
 //! a tape records them.
 
 mod feature_head;
+pub mod init;
 pub mod loss;
 mod network;
 pub mod optim;

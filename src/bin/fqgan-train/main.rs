@@ -1,0 +1,35 @@
+//! `fqgan-train`: training.
+
+mod recipe;
+mod step;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Train tokenizers and generators
+///
+/// A run is described by a recipe, a toml file. The published ones are built in: name one, or a file.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Step(step::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Step(args) => step::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fqgan-train: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Which recipe a command follows.
+
+use fqgan::train::Recipe;
+use fqgan::{Error, Result};
+use std::path::Path;
+
+/// The recipes that are built in.
+const KNOWN: [(&str, &str); 9] = [
+    ("table3-both", include_str!("../../../recipes/table3-both.toml")),
+    ("table3-disentangle", include_str!("../../../recipes/table3-disentangle.toml")),
+    ("table3-factorized", include_str!("../../../recipes/table3-factorized.toml")),
+    ("table3-semantic", include_str!("../../../recipes/table3-semantic.toml")),
+    ("table3-vqgan", include_str!("../../../recipes/table3-vqgan.toml")),
+    ("tokenizer-dual-f16", include_str!("../../../recipes/tokenizer-dual-f16.toml")),
+    ("tokenizer-dual-f8", include_str!("../../../recipes/tokenizer-dual-f8.toml")),
+    ("tokenizer-triple-f16", include_str!("../../../recipes/tokenizer-triple-f16.toml")),
+    ("tokenizer-triple-f8", include_str!("../../../recipes/tokenizer-triple-f8.toml")),
+];
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The recipe: one that is built in (tokenizer-dual-f16, ...), or a toml file
+    #[arg(long)]
+    recipe: String,
+    /// Replace a value of the recipe: loss.entropy_ratio=0.1
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Print the whole recipe, defaults included, and stop
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+impl Args {
+    pub fn read(&self) -> Result<Recipe> {
+        if let Some((_, text)) = KNOWN.iter().find(|(name, _)| *name == self.recipe) {
+            return Recipe::parse(text, &self.overrides);
+        }
+        let path = Path::new(&self.recipe);
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            let names: Vec<&str> = KNOWN.iter().map(|(name, _)| *name).collect();
+            let known = names.join(", ");
+            Error::io(format_args!("reading the recipe {} (built in are {known})", path.display()), &e)
+        })?;
+        Recipe::parse(&text, &self.overrides).map_err(|e| e.context(path.display()))
+    }
+}
