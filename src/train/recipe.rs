@@ -229,8 +229,7 @@ impl Recipe {
     /// # Errors
     /// `InvalidArgument` that names the line or the key.
     pub fn parse(text: &str, overrides: &[String]) -> Result<Recipe> {
-        let mut table: toml::Table =
-            text.parse().map_err(|e: toml::de::Error| Error::invalid(format!("recipe: {e}")))?;
+        let mut table: toml::Table = text.parse().map_err(|e| misread(&e))?;
         for text in overrides {
             let (path, value) = text
                 .split_once('=')
@@ -241,9 +240,7 @@ impl Recipe {
             let value = value.unwrap_or_else(|| text[path.len() + 1..].to_string().into());
             set(&mut table, path, value)?;
         }
-        let recipe: Recipe = toml::Value::Table(table)
-            .try_into()
-            .map_err(|e: toml::de::Error| Error::invalid(format!("recipe: {e}")))?;
+        let recipe: Recipe = toml::Value::Table(table).try_into().map_err(|e| misread(&e))?;
         recipe.check()?;
         Ok(recipe)
     }
@@ -270,6 +267,10 @@ impl Recipe {
         }
         Ok(())
     }
+}
+
+fn misread(cause: &toml::de::Error) -> Error {
+    Error::invalid(format!("recipe: {}", cause.to_string().trim_end()))
 }
 
 /// Puts a value at `a.b.c`.

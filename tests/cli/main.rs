@@ -2,6 +2,8 @@
 #![cfg(feature = "cli")]
 
 mod generator;
+#[cfg(feature = "train")]
+mod training;
 
 use fqgan::codes::{Codes, Info};
 use fqgan::image::Picture;

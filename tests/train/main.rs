@@ -1,0 +1,6 @@
+//! Training, on networks small enough to take many steps.
+#![cfg(feature = "train")]
+
+mod recipes;
+mod small;
+mod steps;

@@ -1,0 +1,133 @@
+use crate::small::{pictures, recipe, trainer};
+use fqgan::tensor::Tensor;
+use fqgan::train::{Teachers, TokenizerNetwork, Trainer, init};
+use std::collections::BTreeMap;
+
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    tensor.data::<f32>().unwrap().to_vec()
+}
+
+fn bits(trainer: &Trainer) -> BTreeMap<String, Vec<u32>> {
+    let state = &trainer.state;
+    let all = state.weights.iter().chain(&state.discriminator).chain(&state.statistics);
+    all.map(|(name, t)| (name.clone(), floats(t).iter().map(|x| x.to_bits()).collect())).collect()
+}
+
+#[test]
+fn the_loss_falls() {
+    for overrides in [
+        &["optimizer.rate=2e-3"][..],
+        &["optimizer.rate=2e-3", "model.branches=[\"\"]", "loss.reconstruction=l1"],
+    ] {
+        let mut trainer = trainer(&recipe(overrides), 2);
+        let pictures = pictures(4);
+        let reports: Vec<_> = (0..40).map(|_| trainer.step(&pictures).unwrap()).collect();
+        let last = |name: &str| reports.last().unwrap().get(name).unwrap();
+        let first = reports[0].get("reconstruction").unwrap();
+        assert!(last("reconstruction") < 0.75 * first, "{first} {}", last("reconstruction"));
+        assert!(last("discriminator") < reports[0].get("discriminator").unwrap());
+        assert_eq!(reports[0].get("disentangle").is_some(), overrides.len() == 1);
+    }
+}
+
+#[test]
+fn the_same_bits_on_any_number_of_threads() {
+    let recipe = recipe(&["optimizer.average=0.9", "adversarial.adaptive=true"]);
+    let run = |threads: usize| {
+        let mut trainer = trainer(&recipe, threads);
+        for _ in 0..3 {
+            trainer.step(&pictures(3)).unwrap();
+        }
+        (bits(&trainer), floats(&trainer.state.average["decoder.conv_out.weight"]))
+    };
+    let one = run(1);
+    assert!(one == run(2) && one == run(3));
+    assert_ne!(
+        one.1,
+        one.0["decoder.conv_out.weight"].iter().map(|&b| f32::from_bits(b)).collect::<Vec<_>>()
+    );
+}
+
+/// Before its start the game counts for nothing on either side, but the discriminator's steps and statistics go on.
+#[test]
+fn the_game_begins_when_it_should() {
+    let mut early = trainer(&recipe(&["adversarial.start=2"]), 2);
+    let mut never = trainer(&recipe(&["adversarial.weight=0.0"]), 2);
+    let begin = bits(&early);
+    for step in 0..3 {
+        let (a, b) = (early.step(&pictures(2)).unwrap(), never.step(&pictures(2)).unwrap());
+        assert_eq!(a.get("discriminator") == Some(0.0), step < 2, "step {step}");
+        assert_eq!(a.get("grad_norm") == b.get("grad_norm"), step < 2, "step {step}");
+        if step == 1 {
+            assert_eq!(bits(&early), bits(&never));
+            let (now, name) = (bits(&early), "main.3.running_mean");
+            assert!(now[name].iter().any(|&b| b != 0));
+            assert_eq!(now["main.2.weight"], begin["main.2.weight"]);
+        }
+    }
+    assert_ne!(bits(&early)["main.2.weight"], begin["main.2.weight"]);
+}
+
+/// Each of the two lengths that the adaptive weight compares, from a run in which nothing else counts.
+#[test]
+fn the_adaptive_weight_is_the_ratio_of_two_gradients() {
+    let nothing = [
+        "loss.vq_weight=0.0",
+        "loss.commit_beta=0.0",
+        "loss.entropy_ratio=0.0",
+        "loss.disentangle_ratio=0.0",
+    ];
+    let length = |more: &[&str], weight: f64| {
+        let mut trainer = trainer(&recipe(&[&nothing[..], more].concat()), 2);
+        let (report, _) = trainer.gradients(&pictures(2), weight).unwrap();
+        report.gradients["decoder.conv_out.weight"]
+    };
+    let (wanted, game) = (length(&[], 0.0), length(&["loss.reconstruction_weight=0.0"], 1.0));
+    let mut adaptive = trainer(&recipe(&["adversarial.adaptive=true"]), 2);
+    let (report, _) = adaptive.gradients(&pictures(2), 0.5).unwrap();
+    let got = report.get("adaptive_weight").unwrap();
+    let expected = wanted / (game + 1e-4);
+    assert!((got / expected - 1.0).abs() < 1e-5, "{got} {expected}");
+    let total: f64 = report.get("reconstruction").unwrap()
+        + report.get("adversarial").unwrap() * 0.5 * got
+        + ["vq", "commit", "entropy"]
+            .iter()
+            .flat_map(|t| ["vis", "sem"].map(|b| report.get(&format!("{t}_{b}")).unwrap()))
+            .sum::<f64>()
+        + report.get("disentangle").unwrap();
+    assert!((report.get("total").unwrap() / total - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_broken_step_is_named_and_moves_nothing() {
+    let recipe = recipe(&[]);
+    let mut trainer = trainer(&recipe, 2);
+    trainer.step(&pictures(2)).unwrap();
+    let name = "decoder.conv_out.bias";
+    trainer.state.weights.insert(name.into(), Tensor::from_slice([3], &[0.0, f32::NAN, 0.0]).unwrap());
+    let before = bits(&trainer);
+    let report = trainer.step(&pictures(2)).unwrap();
+    assert_eq!(report.broken(), Some("reconstruction"));
+    let weights_of = |all: BTreeMap<String, Vec<u32>>| -> BTreeMap<_, _> {
+        all.into_iter().filter(|(name, _)| !name.contains("running")).collect()
+    };
+    assert_eq!(weights_of(bits(&trainer)), weights_of(before));
+    // What the codebook cannot place is an error that says where.
+    let mut values = floats(&pictures(2));
+    values[7] = f32::NAN;
+    let error = trainer.step(&Tensor::from_slice([2, 32, 32, 3], &values).unwrap()).unwrap_err();
+    assert!(error.message().contains("latents holds NaN"), "{error}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let small = recipe(&[]);
+    let weights = init::tokenizer(&small, &BTreeMap::new(), 1).unwrap();
+    let open = |overrides: &[&str]| {
+        let opened = TokenizerNetwork::open(&recipe(overrides), &weights, None, Teachers::default());
+        opened.err().map(|e| e.message().to_string()).unwrap_or_default()
+    };
+    assert!(open(&["model.codebook_size=65"]).contains("not the recipe's network"));
+    assert!(open(&["loss.perceptual_weight=1.0"]).contains("no weights of LPIPS"));
+    assert_eq!(open(&[]), "");
+}
