@@ -4,6 +4,7 @@ use crate::error::{Context, Error, Result};
 use crate::tensor::{DType, Desc, Shape, Tensor};
 
 /// Runs an operation and forgets it: inference. A dropped value's memory is reused at once.
+#[derive(Clone, Copy)]
 pub struct Eager<'a> {
     device: &'a Device,
     workspace: &'a Workspace,

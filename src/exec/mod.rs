@@ -3,6 +3,7 @@
 
 mod eager;
 mod param;
+mod part;
 mod tape;
 mod variant;
 
@@ -117,6 +118,22 @@ pub trait Exec {
     /// # Errors
     /// Those of `prepare`.
     fn prepared<P: Prepare>(&self, param: &Param, prepare: &P) -> Result<Self::Value>;
+
+    /// Runs a part of a model. A tape that is told to keeps what goes in and what comes out, and runs the part again
+    /// when gradients are wanted (Chen et al., 2016): its inner values need no memory until then.
+    ///
+    /// # Errors
+    /// Those of the part.
+    fn part<F, const N: usize, const M: usize>(
+        &self,
+        inputs: [&Self::Value; N],
+        part: F,
+    ) -> Result<[Self::Value; M]>
+    where
+        F: Fn(&Self, [&Self::Value; N]) -> Result<[Self::Value; M]> + 'static,
+    {
+        part(self, inputs)
+    }
 
     /// The same value, but no gradient flows back through it.
     fn detach(&self, value: &Self::Value) -> Self::Value;

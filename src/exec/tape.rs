@@ -1,8 +1,8 @@
-use super::{Backward, Cx, Eager, Exec, Op, Param, Prepare};
+use super::{Backward, Cx, Eager, Exec, Op, Param, Prepare, part};
 use crate::error::{Context, Error, Result};
 use crate::tensor::{Desc, Tensor};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Runs an operation and remembers it: training.
 ///
@@ -14,25 +14,34 @@ pub struct Tape<'a> {
     /// Weights that another step trains: this step's values, and no gradient.
     others: Option<&'a BTreeMap<String, Tensor>>,
     add: Sum,
-    record: RefCell<Record>,
+    /// Whether parts are run again rather than kept.
+    checkpoints: bool,
+    /// Of a run that records nothing: the weights that it met.
+    met: Option<RefCell<BTreeSet<String>>>,
+    record: RefCell<Record<'a>>,
 }
 
 /// How two gradients of one value are added: an operation, which this floor does not know.
 pub type Sum = fn(&Eager<'_>, &Tensor, &Tensor) -> Result<Tensor>;
 
-#[derive(Default)]
-struct Record {
-    steps: Vec<Box<dyn Step>>,
+pub(super) struct Record<'a> {
+    steps: Vec<Box<dyn Step<'a> + 'a>>,
     /// Values that gradients may flow to so far.
     values: usize,
     leaves: BTreeMap<String, Var>,
 }
 
+impl Default for Record<'_> {
+    fn default() -> Self {
+        Record { steps: Vec::new(), values: 0, leaves: BTreeMap::new() }
+    }
+}
+
 /// A tensor and its place on the tape; one without a place is a constant.
 #[derive(Clone)]
 pub struct Var {
-    tensor: Tensor,
-    place: Option<usize>,
+    pub(super) tensor: Tensor,
+    pub(super) place: Option<usize>,
 }
 
 impl Var {
@@ -43,12 +52,12 @@ impl Var {
 }
 
 /// One remembered operation.
-trait Step {
+pub(super) trait Step<'a> {
     /// The place of its first output.
     fn first(&self) -> usize;
 
     /// Adds the gradients of the step's inputs to `grads`, which has those of its outputs.
-    fn backward(&self, e: &Eager<'_>, grads: &mut [Option<Tensor>], add: Sum) -> Result<()>;
+    fn backward(&self, tape: &Tape<'a>, grads: &mut [Option<Tensor>]) -> Result<()>;
 }
 
 struct Applied<O, const N: usize> {
@@ -59,12 +68,12 @@ struct Applied<O, const N: usize> {
     first: usize,
 }
 
-impl<O: Op<N>, const N: usize> Step for Applied<O, N> {
+impl<'a, O: Op<N>, const N: usize> Step<'a> for Applied<O, N> {
     fn first(&self) -> usize {
         self.first
     }
 
-    fn backward(&self, e: &Eager<'_>, grads: &mut [Option<Tensor>], add: Sum) -> Result<()> {
+    fn backward(&self, tape: &Tape<'a>, grads: &mut [Option<Tensor>]) -> Result<()> {
         let outputs: [Option<Tensor>; N] = std::array::from_fn(|i| grads[self.first + i].take());
         if outputs.iter().all(Option::is_none) {
             return Ok(());
@@ -72,10 +81,10 @@ impl<O: Op<N>, const N: usize> Step for Applied<O, N> {
         let inputs: Vec<&Tensor> = self.inputs.iter().map(Var::tensor).collect();
         let wanted: Vec<bool> = self.inputs.iter().map(|v| v.place.is_some()).collect();
         let pass = Backward { inputs: &inputs, outputs: &self.outputs, grads: &outputs, wanted: &wanted };
-        let found = self.op.backward(e, &pass).context(|| format!("gradient of {}", O::NAME))?;
+        let found = self.op.backward(&tape.eager, &pass).context(|| format!("gradient of {}", O::NAME))?;
         for (input, grad) in self.inputs.iter().zip(found) {
             if let (Some(place), Some(grad)) = (input.place, grad) {
-                accumulate(e, &mut grads[place], grad, input.tensor.desc(), add)?;
+                tape.accumulate(&mut grads[place], grad, input.tensor.desc())?;
             }
         }
         Ok(())
@@ -87,30 +96,19 @@ struct Reshaped {
     place: usize,
 }
 
-impl Step for Reshaped {
+impl<'a> Step<'a> for Reshaped {
     fn first(&self) -> usize {
         self.place
     }
 
-    fn backward(&self, e: &Eager<'_>, grads: &mut [Option<Tensor>], add: Sum) -> Result<()> {
+    fn backward(&self, tape: &Tape<'a>, grads: &mut [Option<Tensor>]) -> Result<()> {
         let (Some(grad), Some(place)) = (grads[self.place].take(), self.input.place) else { return Ok(()) };
         let grad = grad.reshape(*self.input.tensor.shape())?;
-        accumulate(e, &mut grads[place], grad, self.input.tensor.desc(), add)
+        tape.accumulate(&mut grads[place], grad, self.input.tensor.desc())
     }
 }
 
-fn accumulate(e: &Eager<'_>, slot: &mut Option<Tensor>, grad: Tensor, desc: &Desc, add: Sum) -> Result<()> {
-    if grad.shape() != &desc.shape {
-        return Err(Error::internal(format!("a gradient of shape {} for {desc}", grad.shape())));
-    }
-    *slot = Some(match slot.take() {
-        Some(sum) => add(e, &sum, &grad)?,
-        None => grad,
-    });
-    Ok(())
-}
-
-impl Record {
+impl Record<'_> {
     fn of_leaves(&self, grads: &mut [Option<Tensor>]) -> BTreeMap<String, Tensor> {
         let of_leaf = |(name, var): (&String, &Var)| Some((name.clone(), grads[var.place?].take()?));
         self.leaves.iter().filter_map(of_leaf).collect()
@@ -120,7 +118,7 @@ impl Record {
 impl<'a> Tape<'a> {
     /// An empty tape over the trainer's `weights`.
     pub fn new(eager: Eager<'a>, weights: &'a BTreeMap<String, Tensor>, add: Sum) -> Tape<'a> {
-        Tape { eager, weights, others: None, add, record: RefCell::default() }
+        Tape { eager, weights, others: None, add, checkpoints: false, met: None, record: RefCell::default() }
     }
 
     /// The same tape, on which parameters that are not among its weights have the values of `others` where they are
@@ -165,7 +163,7 @@ impl<'a> Tape<'a> {
         let record = self.record.borrow();
         let mut grads = self.seeded(&record, &[(value, seed)])?;
         for step in record.steps.iter().rev() {
-            step.backward(&self.eager, &mut grads, self.add)?;
+            step.backward(self, &mut grads)?;
         }
         Ok(record.of_leaves(&mut grads))
     }
@@ -179,7 +177,7 @@ impl<'a> Tape<'a> {
         let mut record = self.record.take();
         let mut grads = self.seeded(&record, values)?;
         while let Some(step) = record.steps.pop() {
-            step.backward(&self.eager, &mut grads, self.add)?;
+            step.backward(&self, &mut grads)?;
         }
         Ok(record.of_leaves(&mut grads))
     }
@@ -194,13 +192,13 @@ impl<'a> Tape<'a> {
         let mut grads = self.seeded(&record, values)?;
         let Some(place) = record.leaves.get(leaf).and_then(|var| var.place) else { return Ok(None) };
         for step in record.steps.iter().rev().take_while(|step| step.first() > place) {
-            step.backward(&self.eager, &mut grads, self.add)?;
+            step.backward(self, &mut grads)?;
         }
         Ok(grads[place].take())
     }
 
     /// Slots for the gradients of all values, those of `values` filled.
-    fn seeded(&self, record: &Record, values: &[(&Var, Tensor)]) -> Result<Vec<Option<Tensor>>> {
+    fn seeded(&self, record: &Record<'a>, values: &[(&Var, Tensor)]) -> Result<Vec<Option<Tensor>>> {
         let mut grads: Vec<Option<Tensor>> = vec![None; record.values];
         for (value, seed) in values {
             if seed.shape() != value.tensor.shape() {
@@ -208,15 +206,70 @@ impl<'a> Tape<'a> {
                 return Err(Error::invalid(format!("a gradient of shape {got} for a value of shape {want}")));
             }
             if let Some(place) = value.place {
-                accumulate(&self.eager, &mut grads[place], seed.clone(), value.tensor.desc(), self.add)?;
+                self.accumulate(&mut grads[place], seed.clone(), value.tensor.desc())?;
             }
         }
         Ok(grads)
     }
 
+    /// The same tape, which keeps of the parts of a model only what goes in and comes out.
+    pub fn with_checkpoints(self, checkpoints: bool) -> Tape<'a> {
+        Tape { checkpoints, ..self }
+    }
+
+    /// An empty tape over the same weights, on which parts are kept as they are.
+    pub(super) fn fresh(&self) -> Tape<'a> {
+        Tape { checkpoints: false, met: None, record: RefCell::default(), ..*self }
+    }
+
+    /// The names of the trained weights that something reads, and what it gives: nothing is recorded.
+    pub(super) fn dry<T>(&self, run: impl FnOnce(&Tape<'a>) -> Result<T>) -> Result<(T, BTreeSet<String>)> {
+        let tape = Tape { met: Some(RefCell::default()), ..self.fresh() };
+        let out = run(&tape)?;
+        Ok((out, tape.met.map(RefCell::into_inner).unwrap_or_default()))
+    }
+
+    /// Records a step of `tensors.len()` outputs, which `make` is told the place of.
+    pub(super) fn push<const M: usize>(
+        &self,
+        tensors: [Tensor; M],
+        make: impl FnOnce(usize) -> Box<dyn Step<'a> + 'a>,
+    ) -> [Var; M] {
+        let mut record = self.record.borrow_mut();
+        let first = record.values;
+        record.values += M;
+        record.steps.push(make(first));
+        let mut place = first;
+        tensors.map(|tensor| {
+            place += 1;
+            Var { tensor, place: Some(place - 1) }
+        })
+    }
+
+    /// A trained weight by its name.
+    pub(super) fn trained(&self, name: &str) -> Option<Var> {
+        self.weights.get(name).map(|tensor| self.leaf(name, tensor.clone()))
+    }
+
+    /// Adds to a gradient.
+    pub(super) fn accumulate(&self, slot: &mut Option<Tensor>, grad: Tensor, desc: &Desc) -> Result<()> {
+        if grad.shape() != &desc.shape {
+            return Err(Error::internal(format!("a gradient of shape {} for {desc}", grad.shape())));
+        }
+        *slot = Some(match slot.take() {
+            Some(sum) => (self.add)(&self.eager, &sum, &grad)?,
+            None => grad,
+        });
+        Ok(())
+    }
+
     /// What a parameter is on this tape.
     fn weight(&self, param: &Param) -> Result<Var> {
         if let Some(tensor) = self.weights.get(param.name()) {
+            if let Some(met) = &self.met {
+                met.borrow_mut().insert(param.name().to_string());
+                return Ok(self.constant(tensor.clone()));
+            }
             return Ok(self.leaf(param.name(), tensor.clone()));
         }
         match self.others.and_then(|others| others.get(param.name())) {
@@ -226,8 +279,15 @@ impl<'a> Tape<'a> {
     }
 }
 
-impl Exec for Tape<'_> {
+impl<'a> Exec for Tape<'a> {
     type Value = Var;
+
+    fn part<F, const N: usize, const M: usize>(&self, inputs: [&Var; N], part: F) -> Result<[Var; M]>
+    where
+        F: Fn(&Self, [&Var; N]) -> Result<[Var; M]> + 'static,
+    {
+        if !self.checkpoints { part(self, inputs) } else { part::run(self, inputs, part) }
+    }
 
     fn desc(&self, value: &Var) -> Desc {
         *value.tensor.desc()
@@ -243,20 +303,9 @@ impl Exec for Tape<'_> {
         if inputs.iter().all(|v| v.place.is_none()) {
             return Ok(outputs.map(|tensor| Var { tensor, place: None }));
         }
-        let mut record = self.record.borrow_mut();
-        let first = record.values;
-        record.values += N;
-        record.steps.push(Box::new(Applied {
-            op,
-            inputs: inputs.iter().map(|&v| v.clone()).collect(),
-            outputs: outputs.clone(),
-            first,
-        }));
-        let mut place = first;
-        Ok(outputs.map(|tensor| {
-            place += 1;
-            Var { tensor, place: Some(place - 1) }
-        }))
+        let kept = outputs.clone();
+        let inputs = inputs.iter().map(|&v| v.clone()).collect();
+        Ok(self.push(outputs, |first| Box::new(Applied { op, inputs, outputs: kept, first })))
     }
 
     fn param(&self, param: &Param) -> Result<Var> {
@@ -278,10 +327,8 @@ impl Exec for Tape<'_> {
         if value.place.is_none() {
             return Ok(Var { tensor, place: None });
         }
-        let mut record = self.record.borrow_mut();
-        let place = record.values;
-        record.values += 1;
-        record.steps.push(Box::new(Reshaped { input: value.clone(), place }));
-        Ok(Var { tensor, place: Some(place) })
+        let input = value.clone();
+        let [var] = self.push([tensor], |place| Box::new(Reshaped { input, place }));
+        Ok(var)
     }
 }

@@ -2,6 +2,7 @@ use crate::error::Result;
 use crate::exec::{Exec, Param};
 use crate::nn::{LayerNorm, Params, TransformerBlock};
 use crate::ops::{add::Add, resize_grid::ResizeGrid};
+use std::sync::Arc;
 
 const EPS: f32 = 1e-5;
 
@@ -11,7 +12,7 @@ pub(super) struct Adapter {
     positional_embedding: Param,
     grid: usize,
     ln_pre: LayerNorm,
-    transformer: Vec<TransformerBlock>,
+    transformer: Vec<Arc<TransformerBlock>>,
     ln_post: LayerNorm,
 }
 

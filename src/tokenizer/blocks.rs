@@ -1,9 +1,10 @@
 //! What the CNN of encoder and decoder is built of.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exec::Exec;
 use crate::nn::{Activation, Conv2d, GroupNorm, Linear, Params};
 use crate::ops::attention::Attention;
+use std::sync::Arc;
 
 /// Groups and epsilon of every GroupNorm in the tokenizer.
 pub(super) const GROUPS: usize = 32;
@@ -23,8 +24,8 @@ pub(super) struct ResnetBlock {
 }
 
 impl ResnetBlock {
-    pub(super) fn new(at: &Params<'_>, from: usize, to: usize) -> Result<ResnetBlock> {
-        Ok(ResnetBlock {
+    pub(super) fn new(at: &Params<'_>, from: usize, to: usize) -> Result<Arc<ResnetBlock>> {
+        Ok(Arc::new(ResnetBlock {
             norm1: group_norm(at, "norm1", from)?,
             conv1: Conv2d::new(&at.scope("conv1"), from, to)?,
             norm2: group_norm(at, "norm2", to)?,
@@ -34,11 +35,27 @@ impl ResnetBlock {
             } else {
                 Some(Linear::conv1x1(&at.scope("nin_shortcut"), from, to)?)
             },
-        })
+        }))
     }
 
     /// x (n, h, w, from) to (n, h, w, to).
-    pub(super) fn forward<E: Exec>(&self, e: &E, x: Activation<E::Value>) -> Result<Activation<E::Value>> {
+    pub(super) fn forward<E: Exec>(
+        self: &Arc<Self>,
+        e: &E,
+        x: Activation<E::Value>,
+    ) -> Result<Activation<E::Value>> {
+        let block = Arc::clone(self);
+        let [x, sums] = match &x.sums {
+            Some(sums) => e.part([&x.x, sums], move |e, [x, sums]| {
+                block.run(e, Activation { x: x.clone(), sums: Some(sums.clone()) })
+            })?,
+            None => e.part([&x.x], move |e, [x]| block.run(e, x.clone().into()))?,
+        };
+        Ok(Activation { x, sums: Some(sums) })
+    }
+
+    /// The output and its sums.
+    fn run<E: Exec>(&self, e: &E, x: Activation<E::Value>) -> Result<[E::Value; 2]> {
         let norm = self.norm1.coefficients(e, &x)?;
         let h = self.conv1.forward_normed(e, &x.x, &norm)?;
         let norm = self.norm2.coefficients(e, &h)?;
@@ -46,7 +63,8 @@ impl ResnetBlock {
             Some(shortcut) => shortcut.forward(e, &x.x)?,
             None => x.x,
         };
-        self.conv2.forward_normed_add(e, &h.x, &norm, &skip)
+        let out = self.conv2.forward_normed_add(e, &h.x, &norm, &skip)?;
+        Ok([out.x, out.sums.ok_or_else(|| Error::internal("a convolution without sums"))?])
     }
 }
 
@@ -60,19 +78,34 @@ pub(super) struct AttnBlock {
 }
 
 impl AttnBlock {
-    pub(super) fn new(at: &Params<'_>, channels: usize) -> Result<AttnBlock> {
+    pub(super) fn new(at: &Params<'_>, channels: usize) -> Result<Arc<AttnBlock>> {
         let conv = |name| Linear::conv1x1(&at.scope(name), channels, channels);
-        Ok(AttnBlock {
+        Ok(Arc::new(AttnBlock {
             norm: group_norm(at, "norm", channels)?,
             q: conv("q")?,
             k: conv("k")?,
             v: conv("v")?,
             proj_out: conv("proj_out")?,
-        })
+        }))
     }
 
     /// x (n, h, w, c) to the same shape.
-    pub(super) fn forward<E: Exec>(&self, e: &E, x: Activation<E::Value>) -> Result<Activation<E::Value>> {
+    pub(super) fn forward<E: Exec>(
+        self: &Arc<Self>,
+        e: &E,
+        x: Activation<E::Value>,
+    ) -> Result<Activation<E::Value>> {
+        let block = Arc::clone(self);
+        let [out] = match &x.sums {
+            Some(sums) => e.part([&x.x, sums], move |e, [x, sums]| {
+                block.run(e, Activation { x: x.clone(), sums: Some(sums.clone()) })
+            })?,
+            None => e.part([&x.x], move |e, [x]| block.run(e, x.clone().into()))?,
+        };
+        Ok(out.into())
+    }
+
+    fn run<E: Exec>(&self, e: &E, x: Activation<E::Value>) -> Result<[E::Value; 1]> {
         let shape = e.desc(&x.x).shape;
         let (n, c) = (shape[0], shape[3]);
         let tokens = [n, shape[1] * shape[2], c];
@@ -81,6 +114,6 @@ impl AttnBlock {
             (self.q.forward(e, &normed)?, self.k.forward(e, &normed)?, self.v.forward(e, &normed)?);
         let [attended] = e.apply(Attention { heads: 1, causal: false }, &[&q, &k, &v])?;
         let out = self.proj_out.forward_add(e, &attended, &e.reshape(&x.x, &tokens)?)?;
-        Ok(e.reshape(&out, &shape)?.into())
+        Ok([e.reshape(&out, &shape)?])
     }
 }

@@ -3,20 +3,21 @@ use super::config::Config;
 use crate::error::Result;
 use crate::exec::Exec;
 use crate::nn::{Conv2d, GroupNorm, Linear, Params};
+use std::sync::Arc;
 
 /// From the sub-codebooks' rows, side by side in the channels, to pixels.
 pub(super) struct Decoder {
     post_quant_conv: Linear,
     conv_in: Conv2d,
-    mid: (ResnetBlock, AttnBlock, ResnetBlock),
+    mid: (Arc<ResnetBlock>, Arc<AttnBlock>, Arc<ResnetBlock>),
     conv_blocks: Vec<Level>,
     norm_out: GroupNorm,
     conv_out: Conv2d,
 }
 
 struct Level {
-    res: Vec<ResnetBlock>,
-    attn: Vec<AttnBlock>,
+    res: Vec<Arc<ResnetBlock>>,
+    attn: Vec<Arc<AttnBlock>>,
     upsample: Option<Conv2d>,
 }
 

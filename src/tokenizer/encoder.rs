@@ -4,18 +4,19 @@ use super::config::Config;
 use crate::error::Result;
 use crate::exec::Exec;
 use crate::nn::{Activation, Conv2d, GroupNorm, Linear, Params};
+use std::sync::Arc;
 
 /// The CNN that all branches share, and the branches.
 pub(super) struct Encoder {
     conv_in: Conv2d,
     conv_blocks: Vec<Level>,
-    mid: (ResnetBlock, AttnBlock, ResnetBlock),
+    mid: (Arc<ResnetBlock>, Arc<AttnBlock>, Arc<ResnetBlock>),
     branches: Vec<Branch>,
 }
 
 struct Level {
-    res: Vec<ResnetBlock>,
-    attn: Vec<AttnBlock>,
+    res: Vec<Arc<ResnetBlock>>,
+    attn: Vec<Arc<AttnBlock>>,
     downsample: Option<Conv2d>,
 }
 

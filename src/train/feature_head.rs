@@ -6,6 +6,7 @@ use crate::ops::class_token::{Prepend, Tokens};
 use crate::ops::linear::Activation;
 use crate::weights::infer::{count, extents};
 use crate::weights::{Manifest, Source};
+use std::sync::Arc;
 
 /// Attention heads; shapes do not tell it.
 const HEADS: usize = 8;
@@ -17,7 +18,7 @@ pub struct FeatureHead {
     class_embedding: Param,
     positional_embedding: Param,
     ln_pre: LayerNorm,
-    transformer: Vec<TransformerBlock>,
+    transformer: Vec<Arc<TransformerBlock>>,
     ln_post: LayerNorm,
     width: usize,
 }

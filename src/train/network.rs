@@ -57,8 +57,11 @@ impl TokenizerNetwork {
         discriminator: Option<&Source>,
         teachers: Teachers,
     ) -> Result<TokenizerNetwork> {
-        let config = Config::infer(weights)?;
+        let mut config = Config::infer(weights)?;
         let wanted = recipe.model.config()?;
+        if config.branches.iter().all(|branch| branch.adapter.is_none()) {
+            config.image_size = wanted.image_size; // Only an adapter's position table tells it.
+        }
         if config != wanted {
             return Err(Error::invalid(format!(
                 "{}: not the recipe's network: {config:?}, expected {wanted:?}",

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
+    /// Whether blocks run a second time for their gradients, which saves the memory of their inner values.
+    pub checkpoint_blocks: bool,
     /// The network.
     pub model: Network,
     /// The terms of the loss.

@@ -82,6 +82,11 @@ impl Trainer {
         &self.network
     }
 
+    /// Bytes of memory beside the weights' files: weights that moved, moments, activations.
+    pub fn workspace_bytes(&self) -> usize {
+        self.workspace.bytes()
+    }
+
     /// One step on pictures (n, H, W, 3) in \[-1, 1\]. Weights stay where they are when a loss or a gradient is not
     /// finite: see [`Report::broken`].
     ///
@@ -149,7 +154,8 @@ impl Trainer {
     ) -> Result<(Tensors, Tensor, Vec<Tensor>)> {
         let e = Eager::new(&self.device, &self.workspace);
         let tape = Tape::new(Eager::new(&self.device, &self.workspace), &self.state.weights, add)
-            .with_others(&self.state.discriminator);
+            .with_others(&self.state.discriminator)
+            .with_checkpoints(self.recipe.checkpoint_blocks);
         let Pass { mut terms, reconstruction, normed, .. } =
             self.network.record(&tape, pictures, adversarial)?;
         if self.recipe.adversarial.adaptive && adversarial != 0.0 {

@@ -1,12 +1,13 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, cx, device, on, random, refuses, same_bits};
+use crate::table::{Case, Wide, check, cx, device, on, random, refuses, relative_l2, same_bits};
 use fqgan::backend::cpu::Isa;
-use fqgan::exec::{Exec, Param, Prepare};
+use fqgan::exec::{Eager, Exec, Param, Prepare, Tape};
 use fqgan::ops::conv2d::{Conv2d, Norm, Pack, Variant, WithSums};
 use fqgan::ops::group_norm::Coefficients;
 use fqgan::tensor::{DType, Tensor};
 use half::f16;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 /// The definition, in plain loops.
 fn oracle(op: &Conv2d, all: &[Wide]) -> Vec<f64> {
@@ -320,9 +321,56 @@ fn gradients() {
         (Conv2d { upsample: true, ..same }, [1, 2, 3, 2], [3, 3, 3]),
         (Conv2d { stride: 4, ..Conv2d::same(1) }, [1, 8, 8, 3], [5, 4, 4]),
         (Conv2d::same(1), [1, 3, 2, 4], [3, 1, 1]),
+        // Channels enough for the filter's gradient by F(3x3, 4x4).
+        (same, [2, 3, 5, 17], [16, 3, 3]),
+        (Conv2d { norm: SILU, residual: true, ..same }, [1, 5, 2, 16], [18, 3, 3]),
+        (Conv2d { upsample: true, ..same }, [1, 2, 3, 16], [16, 3, 3]),
+        (Conv2d { padding: [0, 2, 1, 0], ..same }, [1, 4, 4, 16], [16, 3, 3]),
     ] {
         let inputs = inputs(&op, 9, image, kernel);
         let wanted: Vec<usize> = (0..inputs.len()).collect();
         check_gradients(op, &inputs, &wanted, 2e-5, |all| vec![oracle(&op, all)]);
+    }
+}
+
+/// The filter's gradient over more tiles than are transformed at once.
+#[test]
+fn filter_gradient_of_a_large_picture() {
+    let ([h, w, c], k) = ([70, 65, 16], 20);
+    let (x, weight) = (random(1, &[1, h, w, c], DType::F32), random(2, &[k, c, 3, 3], DType::F32));
+    let (bias, seed) = (random(3, &[k], DType::F32), random(4, &[1, h, w, k], DType::F32));
+    let mut want = vec![0.0; k * c * 9];
+    let (pixels, grads) = (Wide::of(&x), Wide::of(&seed));
+    for (y, x) in (0..h).flat_map(|y| (0..w).map(move |x| (y, x))) {
+        for (a, b) in (0..3).flat_map(|a| (0..3).map(move |b| (a, b))) {
+            let (Some(py), Some(px)) = ((y + a).checked_sub(1), (x + b).checked_sub(1)) else { continue };
+            if py >= h || px >= w {
+                continue;
+            }
+            for (i, j) in (0..k).flat_map(|i| (0..c).map(move |j| (i, j))) {
+                want[(i * c + j) * 9 + a * 3 + b] +=
+                    grads.data[(y * w + x) * k + i] * pixels.data[(py * w + px) * c + j];
+            }
+        }
+    }
+    for isa in Isa::available() {
+        let run = |threads| {
+            on(&device(isa, threads), |e| {
+                let none = BTreeMap::new();
+                let add = |e: &Eager<'_>, a: &Tensor, b: &Tensor| {
+                    e.apply(fqgan::ops::add::Add, &[a, b]).map(|[y]| y)
+                };
+                let tape = Tape::new(*e, &none, add);
+                let weight = tape.leaf("weight", weight.clone());
+                let (x, bias) = (tape.constant(x.clone()), tape.constant(bias.clone()));
+                let [y] = tape.apply(Conv2d::same(3), &[&x, &weight, &bias]).unwrap();
+                let found = tape.into_gradients(&[(&y, seed.clone())]).unwrap();
+                Tensor::from_slice([k, c, 3, 3], found["weight"].data::<f32>().unwrap()).unwrap()
+            })
+        };
+        let one = run(1);
+        let error = relative_l2(&Wide::of(&one).data, &want);
+        assert!(error <= 3e-6, "{}: {error:.2e}", isa.name());
+        assert!(same_bits(&one, &run(2)) && same_bits(&one, &run(3)));
     }
 }

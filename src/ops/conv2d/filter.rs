@@ -1,10 +1,11 @@
 //! The gradient of a convolution's weight: for each tap the product of the output's gradient, turned, with the
 //! pixels that the tap saw, summed over pixels.
 
+use super::filter_winograd;
 use crate::backend::Device;
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::Result;
-use crate::exec::{Cost, Cx, Op};
+use crate::exec::{Cost, Cx, Op, forced_variant};
 use crate::ops::check::{dims, expect_type, inputs};
 use crate::ops::matmul::Product;
 use crate::tensor::{DType, Desc, Tensor};
@@ -46,7 +47,15 @@ impl Op for FilterGradient {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
-            Device::Cpu(cpu) => self.run(cx, cpu, all[0], all[1], &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let ([.., c], [.., k]) =
+                    (dims::<4>("x", all[0].desc())?, dims::<4>("gradient", all[1].desc())?);
+                let direct = forced_variant("conv2d") == Some("direct");
+                if !direct && filter_winograd::takes(self, c, k) {
+                    return filter_winograd::run(self, cx, cpu, all[0], all[1], &mut outputs[0]);
+                }
+                self.run(cx, cpu, all[0], all[1], &mut outputs[0])
+            }
         }
     }
 }

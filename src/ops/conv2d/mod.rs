@@ -8,6 +8,7 @@
 mod backward;
 mod cpu;
 mod filter;
+mod filter_winograd;
 mod pack;
 
 pub use pack::{Pack, Variant, most_elements};

@@ -1,0 +1,266 @@
+//! The gradient of a 3x3 filter by F(3x3, 4x4): the forward algorithm F(4x4, 3x3), turned round (Lavin and Gray,
+//! 2016). Tiles of 4 x 4 gradients and of 6 x 6 pixels are transformed, multiplied point by point and summed over
+//! tiles, so that 36 products of matrices stand for the 144 of the definition; the sums are transformed back once.
+
+use super::filter::FilterGradient;
+use crate::backend::cpu::simd::{Kernel, Simd};
+use crate::backend::cpu::{Cpu, Parts};
+use crate::error::Result;
+use crate::exec::Cx;
+use crate::ops::check::dims;
+use crate::ops::matmul::Product;
+use crate::tensor::{DType, Desc, Tensor};
+
+/// The points besides 0 and infinity, as in the forward algorithm.
+const A: f32 = 5.0 / 8.0;
+const B: f32 = 3.0 / 2.0;
+/// Points of a tile.
+const POINTS: usize = 36;
+/// Tiles that are transformed before they are multiplied: what the caches hold.
+const TILES: usize = 256;
+/// Output channels that are one part's.
+const CHANNELS: usize = 64;
+
+/// Whether it can compute this gradient, and pays.
+pub(super) fn takes(rule: &FilterGradient, c: usize, k: usize) -> bool {
+    rule.kernel == [3, 3] && rule.stride == 1 && c >= 16 && k >= 16
+}
+
+pub(super) fn run(
+    rule: &FilterGradient,
+    cx: Cx<'_>,
+    cpu: &Cpu,
+    u: &Tensor,
+    dy: &Tensor,
+    out: &mut Tensor,
+) -> Result<()> {
+    let [_, h, w, c] = dims("x", u.desc())?;
+    let [n, oh, ow, k] = dims("gradient", dy.desc())?;
+    let (u, dy) = (u.data::<f32>()?, dy.data::<f32>()?);
+    let (rows, columns) = (oh.div_ceil(4), ow.div_ceil(4));
+    let tiles = n * rows * columns;
+    let chunk = TILES.min(tiles);
+    let matrix = |a: usize, b: usize| cx.workspace.tensor(Desc::plain([POINTS, a, b], DType::F32));
+    let (mut pixels, mut grads, mut sums) = (matrix(chunk, c)?, matrix(chunk, k)?, matrix(k, c)?);
+    if tiles == 0 {
+        sums.data_mut::<f32>()?.fill(0.0);
+    }
+    for first in (0..tiles).step_by(TILES) {
+        let count = chunk.min(tiles - first);
+        let to_pixels = Parts::new(pixels.data_mut::<f32>()?);
+        let to_grads = Parts::new(grads.data_mut::<f32>()?);
+        cpu.pool.blocks(count, |_, tile| {
+            let index = first + tile;
+            let (image, place) = (index / (rows * columns), index % (rows * columns));
+            let (y, x) = (place / columns * 4, place % columns * 4);
+            let window = |size: usize, at: usize, before: usize| (at as isize - before as isize, size);
+            cpu.isa.dispatch(Tile::<6> {
+                from: &u[image * h * w * c..(image + 1) * h * w * c],
+                origin: [window(h, y, rule.top), window(w, x, rule.left)],
+                channels: c,
+                to: to_pixels.as_ptr().wrapping_add(tile * c),
+                apart: chunk * c,
+                transform: Transform::Pixels,
+            });
+            cpu.isa.dispatch(Tile::<4> {
+                from: &dy[image * oh * ow * k..(image + 1) * oh * ow * k],
+                origin: [window(oh, y, 0), window(ow, x, 0)],
+                channels: k,
+                to: to_grads.as_ptr().wrapping_add(tile * k),
+                apart: chunk * k,
+                transform: Transform::Gradients,
+            });
+        });
+        let (pixels, grads) = (pixels.data::<f32>()?, grads.data::<f32>()?);
+        let parts = Parts::new(sums.data_mut::<f32>()?);
+        let groups = k.div_ceil(CHANNELS);
+        cpu.pool.blocks(POINTS * groups, |_, index| {
+            let (point, first_k) = (index / groups, index % groups * CHANNELS);
+            let m = CHANNELS.min(k - first_k);
+            // SAFETY: one part a block.
+            let sum = unsafe { parts.slice((point * k + first_k) * c..(point * k + first_k + m) * c) };
+            cpu.isa.dispatch(Product {
+                m,
+                n: c,
+                k: count,
+                a: grads[point * chunk * k + first_k..].as_ptr(),
+                a_row: 1,
+                a_depth: k,
+                b: pixels[point * chunk * c..].as_ptr(),
+                b_row: c,
+                c: sum.as_mut_ptr(),
+                c_row: c,
+                add: first > 0,
+            });
+        });
+    }
+    let sums = sums.data::<f32>()?;
+    let parts = Parts::new(out.data_mut::<f32>()?);
+    cpu.pool.blocks(k, |_, channel| {
+        // SAFETY: one part an output channel.
+        let out = unsafe { parts.slice(channel * c * 9..(channel + 1) * c * 9) };
+        cpu.isa.dispatch(Back { sums: &sums[channel * c..], apart: k * c, out });
+    });
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Transform {
+    Pixels,
+    Gradients,
+}
+
+/// A window of N x N of a picture, zero outside, transformed to 36 points, which stand `apart` elements from each
+/// other.
+struct Tile<'a, const N: usize> {
+    from: &'a [f32],
+    /// Of rows and of columns: where the window begins, and how many there are.
+    origin: [(isize, usize); 2],
+    channels: usize,
+    to: *mut f32,
+    apart: usize,
+    transform: Transform,
+}
+
+impl<const N: usize> Kernel for Tile<'_, N> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let [(top, h), (left, w)] = self.origin;
+        let inside = |at: isize, size: usize| usize::try_from(at).ok().filter(|&at| at < size);
+        for first in (0..self.channels).step_by(S::LANES) {
+            let n = S::LANES.min(self.channels - first);
+            // SAFETY: pixels lie inside the picture and `first + n` inside its channels; each point has room for
+            // all channels, and no other tile writes there.
+            unsafe {
+                let zero = S::splat(0.0);
+                let mut half = [[zero; N]; 6];
+                for j in 0..N {
+                    let mut column = [zero; 6];
+                    if let Some(x) = inside(left + j as isize, w) {
+                        for (i, value) in column.iter_mut().enumerate().take(N) {
+                            if let Some(y) = inside(top + i as isize, h) {
+                                let p = self.from.as_ptr().add((y * w + x) * self.channels + first);
+                                *value = S::load_up_to(p, n);
+                            }
+                        }
+                        column = self.axis::<S>(column);
+                    }
+                    for (row, value) in half.iter_mut().zip(column) {
+                        row[j] = value;
+                    }
+                }
+                for (i, row) in half.into_iter().enumerate() {
+                    let mut whole = [zero; 6];
+                    whole[..N].copy_from_slice(&row);
+                    for (j, value) in self.axis::<S>(whole).into_iter().enumerate() {
+                        S::store_up_to(self.to.add((i * 6 + j) * self.apart + first), value, n);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<const N: usize> Tile<'_, N> {
+    /// One axis: of six pixels the forward's transform, of four gradients its outputs' turned round.
+    #[inline(always)]
+    unsafe fn axis<S: Simd>(&self, [d0, d1, d2, d3, d4, d5]: [S::V; 6]) -> [S::V; 6] {
+        // SAFETY: the caller's.
+        unsafe {
+            let (a, b) = (S::splat(A), S::splat(B));
+            let (a2, b2) = (S::splat(A * A), S::splat(B * B));
+            match self.transform {
+                Transform::Pixels => {
+                    let both = S::splat(-(A * A + B * B));
+                    let product = S::splat(A * A * B * B);
+                    let (minus_a2, minus_b2) = (S::splat(-(A * A)), S::splat(-(B * B)));
+                    let (even_a, odd_a) = (S::fma(minus_b2, d2, d4), S::mul(a, S::fma(minus_b2, d1, d3)));
+                    let (even_b, odd_b) = (S::fma(minus_a2, d2, d4), S::mul(b, S::fma(minus_a2, d1, d3)));
+                    [
+                        S::fma(product, d0, S::fma(both, d2, d4)),
+                        S::add(even_a, odd_a),
+                        S::sub(even_a, odd_a),
+                        S::add(even_b, odd_b),
+                        S::sub(even_b, odd_b),
+                        S::fma(product, d1, S::fma(both, d3, d5)),
+                    ]
+                }
+                Transform::Gradients => {
+                    let (even_a, odd_a) = (S::fma(a2, d2, d0), S::mul(a, S::fma(a2, d3, d1)));
+                    let (even_b, odd_b) = (S::fma(b2, d2, d0), S::mul(b, S::fma(b2, d3, d1)));
+                    [
+                        d0,
+                        S::add(even_a, odd_a),
+                        S::sub(even_a, odd_a),
+                        S::add(even_b, odd_b),
+                        S::sub(even_b, odd_b),
+                        d3,
+                    ]
+                }
+            }
+        }
+    }
+}
+
+/// The sums of an output channel, `apart` from point to point, to its filter: (c, 3, 3).
+struct Back<'a> {
+    sums: &'a [f32],
+    apart: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Back<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let c = self.out.len() / 9;
+        for first in (0..c).step_by(S::LANES) {
+            let n = S::LANES.min(c - first);
+            // SAFETY: each point has c sums of this output channel.
+            unsafe {
+                let zero = S::splat(0.0);
+                let mut half = [[zero; 6]; 3];
+                for j in 0..6 {
+                    let mut column = [zero; 6];
+                    for (i, value) in column.iter_mut().enumerate() {
+                        let p = self.sums.as_ptr().add((i * 6 + j) * self.apart + first);
+                        *value = S::load_up_to(p, n);
+                    }
+                    for (row, value) in half.iter_mut().zip(taps::<S>(column)) {
+                        row[j] = value;
+                    }
+                }
+                for (i, row) in half.into_iter().enumerate() {
+                    for (j, value) in taps::<S>(row).into_iter().enumerate() {
+                        let mut lanes = [0.0f32; 16];
+                        S::store(lanes.as_mut_ptr(), value);
+                        for (lane, &value) in lanes.iter().enumerate().take(n) {
+                            self.out[(first + lane) * 9 + i * 3 + j] = value;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One axis: the filter's transform turned round.
+#[inline(always)]
+unsafe fn taps<S: Simd>([m0, m1, m2, m3, m4, m5]: [S::V; 6]) -> [S::V; 3] {
+    const N0: f32 = 1.0 / (A * A * B * B);
+    const NA: f32 = 1.0 / (2.0 * A * A * (A * A - B * B));
+    const NB: f32 = 1.0 / (2.0 * B * B * (B * B - A * A));
+    // SAFETY: the caller's.
+    unsafe {
+        let (sum_a, sum_b) = (S::add(m1, m2), S::add(m3, m4));
+        let (difference_a, difference_b) = (S::sub(m1, m2), S::sub(m3, m4));
+        let two =
+            |x: f32, a: S::V, y: f32, b: S::V, c: S::V| S::fma(S::splat(x), a, S::fma(S::splat(y), b, c));
+        [
+            two(NA, sum_a, NB, sum_b, S::mul(S::splat(N0), m0)),
+            two(A * NA, difference_a, B * NB, difference_b, S::splat(0.0)),
+            two(A * A * NA, sum_a, B * B * NB, sum_b, m5),
+        ]
+    }
+}
