@@ -24,17 +24,12 @@ pub struct Tape<'a> {
 /// How two gradients of one value are added: an operation, which this floor does not know.
 pub type Sum = fn(&Eager<'_>, &Tensor, &Tensor) -> Result<Tensor>;
 
+#[derive(Default)]
 pub(super) struct Record<'a> {
     steps: Vec<Box<dyn Step<'a> + 'a>>,
     /// Values that gradients may flow to so far.
     values: usize,
     leaves: BTreeMap<String, Var>,
-}
-
-impl Default for Record<'_> {
-    fn default() -> Self {
-        Record { steps: Vec::new(), values: 0, leaves: BTreeMap::new() }
-    }
 }
 
 /// A tensor and its place on the tape; one without a place is a constant.
