@@ -65,8 +65,7 @@ impl Source {
     /// `module` and `state_dict` that there is; a generator's are never taken from `ema`.
     ///
     /// # Errors
-    /// `Io` when the file cannot be read, `Format` when it is not what it should be, `Unsupported` for a
-    /// checkpoint of a PyTorch before 1.6, `OutOfMemory`.
+    /// `Io` when the file cannot be read, `Format` when it is not what it should be, `OutOfMemory`.
     pub fn open(path: impl AsRef<Path>, map: Map) -> Result<Source> {
         let path = path.as_ref();
         let io = |e: std::io::Error| Error::io(format_args!("opening {}", path.display()), &e);
@@ -116,8 +115,9 @@ impl Source {
         let mut start = [0; 16];
         let start = &mut start[..len.min(16) as usize];
         store.read_into(0, start).context(|| &name)?;
-        if checkpoint::is_archive(start) {
-            let checkpoint = Checkpoint::open(Arc::new(store)).context(|| &name)?;
+        if checkpoint::is_archive(start) || checkpoint::is_legacy(start) {
+            let open = if checkpoint::is_archive(start) { Checkpoint::open } else { Checkpoint::open_legacy };
+            let checkpoint = open(Arc::new(store)).context(|| &name)?;
             let listing = checkpoint.infos().map(|(name, info)| (name.to_string(), info.clone())).collect();
             return Ok(Source {
                 name,
@@ -125,9 +125,6 @@ impl Source {
                 content: Content::Checkpoint(checkpoint),
                 metadata: BTreeMap::new(),
             });
-        }
-        if checkpoint::is_legacy(start) {
-            return Err(checkpoint::legacy().context(name));
         }
         let (header, data) = safetensors_header(start, &store).context(|| &name)?;
         let mut places = BTreeMap::new();

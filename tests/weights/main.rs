@@ -9,6 +9,7 @@ mod convert;
 mod faults;
 mod formula;
 mod int8;
+mod legacy;
 mod params;
 mod pickling;
 mod safetensors;

@@ -24,6 +24,13 @@ pub(super) struct Member {
     pub stored_at: Option<u64>,
 }
 
+impl Member {
+    /// Bytes of a file that is no archive.
+    pub fn stored(at: u64, len: u64) -> Member {
+        Member { index: 0, len, stored_at: Some(at) }
+    }
+}
+
 impl Archive {
     pub fn open(store: Arc<Store>) -> Result<Archive> {
         let len = store.len();

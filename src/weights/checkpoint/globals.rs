@@ -168,10 +168,15 @@ fn tensor(arguments: &[Value], table: &Pickle<'_>) -> Result<TensorView> {
     Ok(TensorView { storage, offset, shape, strides })
 }
 
-/// `("storage", type, key, location, count)`
+/// `("storage", type, key, location, count)`, and before PyTorch 1.6 a view, which is None since 0.4.
 pub(super) fn storage<'a>(id: Value, table: &Pickle<'a>) -> Result<Storage<'a>> {
     let bad = || Error::format("a storage without kind, type, key, location and count");
-    let [kind, element, key, _, count] = *table.tuple(id).ok_or_else(bad)? else { return Err(bad()) };
+    let [kind, element, key, _, count, ref view @ ..] = *table.tuple(id).ok_or_else(bad)? else {
+        return Err(bad());
+    };
+    if !matches!(view, [] | [Value::Other]) {
+        return Err(Error::unsupported("a view of a storage, as PyTorch had before 0.4"));
+    }
     let (Some("storage"), Value::Global(Global::Storage(element))) = (table.text(kind), element) else {
         return Err(bad());
     };

@@ -2,6 +2,7 @@
 
 mod archive;
 mod globals;
+mod legacy;
 mod pickle;
 
 use super::listing::Info;
@@ -23,7 +24,8 @@ const GENERATOR: &str = "cls_embedding.embedding_table.weight";
 
 /// An open checkpoint.
 pub(super) struct Checkpoint {
-    archive: Archive,
+    /// None of a file of before PyTorch 1.6.
+    archive: Option<Archive>,
     store: Arc<Store>,
     tensors: BTreeMap<String, (Info, View)>,
     /// Under which of the file's keys the weights are; empty when they are all there is.
@@ -48,15 +50,7 @@ pub(super) fn is_archive(start: &[u8]) -> bool {
 
 /// Whether a file that begins like this was saved by a PyTorch before 1.6, as bare pickles.
 pub(super) fn is_legacy(start: &[u8]) -> bool {
-    matches!(start, [0x80, 2..=5, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, ..])
-}
-
-/// What to say of such a file.
-pub(super) fn legacy() -> Error {
-    Error::unsupported(
-        "a checkpoint in PyTorch's format of before version 1.6; to convert it, run in Python: \
-         torch.save(torch.load('OLD.pt', map_location='cpu', weights_only=True), 'NEW.pt')",
-    )
+    legacy::begins(start)
 }
 
 impl Checkpoint {
@@ -76,29 +70,22 @@ impl Checkpoint {
         }
         let code = read_all(&archive, pickle, MAX_PICKLE)?;
         let pickle = Pickle::read(&code)?;
-        let found = State::find(&pickle)?;
-        let mut members: BTreeMap<&str, Member> = BTreeMap::new();
-        let mut tensors = BTreeMap::new();
-        for (name, view) in found.tensors {
-            let Some(Node::Storage(storage)) = pickle.node(view.storage) else {
-                return Err(Error::internal("a tensor without a storage")); // Checked when it was made.
-            };
-            let member = match members.get(storage.key) {
-                Some(member) => *member,
-                None => {
-                    let member = archive.find(&format!("{folder}data/{}", storage.key));
-                    let member = member.context(|| format!("tensor {name}"))?;
-                    members.insert(storage.key, member);
-                    member
-                }
-            };
-            let view_of = checked(view, storage, member).context(|| format!("tensor {name}"))?;
-            let info = Info { dtype: storage.element.file_type(), shape: view.shape.clone() };
-            tensors.insert(name.to_string(), (info, view_of));
-        }
-        let part = found.part.into_iter().map(String::from).collect();
-        let others = found.others.into_iter().map(String::from).collect();
-        Ok(Checkpoint { archive, store, tensors, part, others })
+        let member = |key: &str| archive.find(&format!("{folder}data/{key}"));
+        let (tensors, part, others) = gathered(&pickle, member)?;
+        Ok(Checkpoint { archive: Some(archive), store, tensors, part, others })
+    }
+
+    /// Of a PyTorch before 1.6.
+    pub fn open_legacy(store: Arc<Store>) -> Result<Checkpoint> {
+        let head = store.read(0, store.len().min(MAX_PICKLE) as usize)?;
+        let (pickle, end) = legacy::state(&head)?;
+        let members = legacy::members(&head, &pickle, end, &store)?;
+        let member = |key: &str| {
+            let found = members.get(key).copied();
+            found.ok_or_else(|| Error::format(format!("the file has no storage {key}")))
+        };
+        let (tensors, part, others) = gathered(&pickle, member)?;
+        Ok(Checkpoint { archive: None, store, tensors, part, others })
     }
 
     /// Names and what is known of the tensors.
@@ -119,10 +106,18 @@ impl Checkpoint {
             Some(at) if in_order => Tensor::new(desc, self.store.storage(at + first, len, view.size)?),
             _ if in_order && first == 0 => {
                 let mut own = HeapAllocator.allocate(len)?;
-                self.archive.read(view.member, &mut own.unique_mut()?[..len])?;
+                self.unpack(view.member, &mut own.unique_mut()?[..len])?;
                 Tensor::new(desc, own)
             }
             _ => self.gather(view, desc, len),
+        }
+    }
+
+    /// The first bytes of a member that is compressed, or not in the way of mapping.
+    fn unpack(&self, member: Member, to: &mut [u8]) -> Result<()> {
+        match &self.archive {
+            Some(archive) => archive.read(member, to),
+            None => Err(Error::internal("a compressed member without an archive")),
         }
     }
 
@@ -138,7 +133,7 @@ impl Checkpoint {
             Some(at) => self.store.storage(at, whole, 1)?,
             None => {
                 let mut own = HeapAllocator.allocate(whole)?;
-                self.archive.read(view.member, &mut own.unique_mut()?[..whole])?;
+                self.unpack(view.member, &mut own.unique_mut()?[..whole])?;
                 own
             }
         };
@@ -146,6 +141,34 @@ impl Checkpoint {
         copy_strided(view, &desc.shape, &from, &mut to.unique_mut()?[..len]);
         Tensor::new(desc, to)
     }
+}
+
+/// Tensors with where they are, the part of the pickle that they stand in, and what else there is.
+type Gathered = (BTreeMap<String, (Info, View)>, Vec<String>, Vec<String>);
+
+fn gathered(pickle: &Pickle<'_>, mut find: impl FnMut(&str) -> Result<Member>) -> Result<Gathered> {
+    let found = State::find(pickle)?;
+    let mut members: BTreeMap<&str, Member> = BTreeMap::new();
+    let mut tensors = BTreeMap::new();
+    for (name, view) in found.tensors {
+        let Some(Node::Storage(storage)) = pickle.node(view.storage) else {
+            return Err(Error::internal("a tensor without a storage")); // Checked when it was made.
+        };
+        let member = match members.get(storage.key) {
+            Some(member) => *member,
+            None => {
+                let member = find(storage.key).context(|| format!("tensor {name}"))?;
+                members.insert(storage.key, member);
+                member
+            }
+        };
+        let view_of = checked(view, storage, member).context(|| format!("tensor {name}"))?;
+        let info = Info { dtype: storage.element.file_type(), shape: view.shape.clone() };
+        tensors.insert(name.to_string(), (info, view_of));
+    }
+    let part = found.part.into_iter().map(String::from).collect();
+    let others = found.others.into_iter().map(String::from).collect();
+    Ok((tensors, part, others))
 }
 
 /// Copies the elements one by one, the last axis fastest.

@@ -47,6 +47,11 @@ pub(super) struct Pickle<'a> {
 impl<'a> Pickle<'a> {
     /// Runs a pickle to its end.
     pub fn read(code: &'a [u8]) -> Result<Pickle<'a>> {
+        Ok(Pickle::read_first(code)?.0)
+    }
+
+    /// Runs the pickle that the bytes begin with to its end, and says where that is.
+    pub fn read_first(code: &'a [u8]) -> Result<(Pickle<'a>, usize)> {
         let mut machine = Machine {
             code,
             at: 0,
@@ -59,10 +64,17 @@ impl<'a> Pickle<'a> {
             let at = machine.at;
             match machine.step() {
                 Ok(None) => {}
-                Ok(Some(root)) => return Ok(Pickle { root, ..machine.table }),
+                Ok(Some(root)) => return Ok((Pickle { root, ..machine.table }, machine.at)),
                 Err(e) => return Err(e.context(format_args!("pickle, byte {at}"))),
             }
         }
+    }
+
+    /// All storages that it names.
+    pub fn storages(&self) -> impl Iterator<Item = &Storage<'a>> {
+        self.nodes
+            .iter()
+            .filter_map(|node| if let Node::Storage(storage) = node { Some(storage) } else { None })
     }
 
     /// What a value refers to; nothing for the small ones.
@@ -163,13 +175,22 @@ impl<'a> Machine<'a> {
                 let len = self.length8()?;
                 self.push_text(len)?;
             }
-            b'U' | b'C' => {
+            b'C' => {
                 let len = self.byte()?.into();
                 self.push_bytes(len)?;
             }
-            b'T' | b'B' => {
+            b'B' => {
                 let len = self.length4()?;
                 self.push_bytes(len)?;
+            }
+            // Python 2's strings, which are names more often than not.
+            b'U' => {
+                let len = self.byte()?.into();
+                self.push_string(len)?;
+            }
+            b'T' => {
+                let len = self.length4()?;
+                self.push_string(len)?;
             }
             0x8e | 0x96 => {
                 let len = self.length8()?;
@@ -330,6 +351,13 @@ impl<'a> Machine<'a> {
     fn push_text(&mut self, len: usize) -> Result<()> {
         let text = std::str::from_utf8(self.bytes(len)?).map_err(|_| bad("a text that is no UTF-8"))?;
         self.push_node(Node::Text(text))
+    }
+
+    fn push_string(&mut self, len: usize) -> Result<()> {
+        match std::str::from_utf8(self.bytes(len)?) {
+            Ok(text) => self.push_node(Node::Text(text)),
+            Err(_) => self.push_node(Node::Bytes),
+        }
     }
 
     fn push_bytes(&mut self, len: usize) -> Result<()> {
