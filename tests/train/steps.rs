@@ -25,7 +25,9 @@ fn the_loss_falls() {
         let reports: Vec<_> = (0..40).map(|_| trainer.step(&pictures).unwrap()).collect();
         let last = |name: &str| reports.last().unwrap().get(name).unwrap();
         let first = reports[0].get("reconstruction").unwrap();
-        assert!(last("reconstruction") < 0.75 * first, "{first} {}", last("reconstruction"));
+        // Mean squares fall faster than mean magnitudes.
+        let share = if overrides.len() == 1 { 0.75 } else { 0.9 };
+        assert!(last("reconstruction") < share * first, "{first} {}", last("reconstruction"));
         assert_eq!(reports[0].get("disentangle").is_some(), overrides.len() == 1);
     }
 }
