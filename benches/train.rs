@@ -64,11 +64,14 @@ fn main() {
         return;
     }
     for run in 0..runs {
-        println!("step {run}: {:.0} ms", step());
+        println!("step {run}: {:.0} ms, resident {}", step(), status("VmRSS:"));
     }
-    if let Ok(status) = std::fs::read_to_string("/proc/self/status")
-        && let Some(peak) = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))
-    {
-        println!("peak of resident memory: {}", peak.trim());
-    }
+    println!("peak of resident memory: {}", status("VmHWM:"));
+}
+
+/// A line of what Linux knows of this process.
+fn status(field: &str) -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.unwrap_or("unknown").trim().to_string()
 }

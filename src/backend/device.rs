@@ -41,6 +41,12 @@ pub struct Workspace {
 }
 
 impl Workspace {
+    /// The same workspace, which hands out buffers that fit more closely: less memory for training, where hundreds of
+    /// tensors live at a time.
+    pub fn tight(self) -> Workspace {
+        Workspace { arena: self.arena.tight() }
+    }
+
     /// A plain tensor whose elements are unspecified.
     ///
     /// # Errors

@@ -75,8 +75,6 @@ pub trait Op<const N: usize = 1> {
 pub struct Backward<'a, const N: usize> {
     /// The operation's inputs, as [`Op::forward`] had them.
     pub inputs: &'a [&'a Tensor],
-    /// Its outputs.
-    pub outputs: &'a [Tensor; N],
     /// Gradients of the outputs; `None` where nothing depends on one. At least one is there.
     pub grads: &'a [Option<Tensor>; N],
     /// For each input, whether its gradient is of use.

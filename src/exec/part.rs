@@ -60,10 +60,11 @@ where
                 None => again.constant(v.tensor.clone()),
             }
         });
-        let outputs = (self.part)(&again, leaves.each_ref())?;
-        let seeded: Vec<(&Var, Tensor)> =
-            outputs.iter().zip(seeds).filter_map(|(v, seed)| Some((v, seed?))).collect();
-        let mut found = again.into_gradients(&seeded)?;
+        // What comes out, and what went in, need not live through the walk for our sake.
+        let places = (self.part)(&again, leaves.each_ref())?.map(|v| v.place);
+        drop(leaves);
+        let seeds = places.into_iter().zip(seeds).filter_map(|(place, seed)| Some((place, seed?)));
+        let mut found = again.into_gradients_at(seeds)?;
         let inputs = self.inputs.iter().enumerate().map(|(i, v)| (input(i), v));
         for (name, var) in inputs.chain(self.weights.iter().map(|(name, v)| (name.clone(), v))) {
             if let (Some(place), Some(grad)) = (var.place, found.remove(&name)) {

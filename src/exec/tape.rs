@@ -58,7 +58,6 @@ pub(super) trait Step<'a> {
 struct Applied<O, const N: usize> {
     op: O,
     inputs: Vec<Var>,
-    outputs: [Tensor; N],
     /// Place of the first output; the others follow.
     first: usize,
 }
@@ -75,7 +74,7 @@ impl<'a, O: Op<N>, const N: usize> Step<'a> for Applied<O, N> {
         }
         let inputs: Vec<&Tensor> = self.inputs.iter().map(Var::tensor).collect();
         let wanted: Vec<bool> = self.inputs.iter().map(|v| v.place.is_some()).collect();
-        let pass = Backward { inputs: &inputs, outputs: &self.outputs, grads: &outputs, wanted: &wanted };
+        let pass = Backward { inputs: &inputs, grads: &outputs, wanted: &wanted };
         let found = self.op.backward(&tape.eager, &pass).context(|| format!("gradient of {}", O::NAME))?;
         for (input, grad) in self.inputs.iter().zip(found) {
             if let (Some(place), Some(grad)) = (input.place, grad) {
@@ -169,8 +168,27 @@ impl<'a> Tape<'a> {
     /// # Errors
     /// As [`Tape::backward`].
     pub fn into_gradients(self, values: &[(&Var, Tensor)]) -> Result<BTreeMap<String, Tensor>> {
+        let grads = self.seeded(&self.record.borrow(), values)?;
+        self.walk(grads)
+    }
+
+    /// The same for values that nobody holds any more, by their places.
+    pub(super) fn into_gradients_at(
+        self,
+        seeds: impl Iterator<Item = (Option<usize>, Tensor)>,
+    ) -> Result<BTreeMap<String, Tensor>> {
+        let mut grads: Vec<Option<Tensor>> = vec![None; self.record.borrow().values];
+        for (place, seed) in seeds {
+            if let Some(place) = place {
+                let desc = *seed.desc();
+                self.accumulate(&mut grads[place], seed, &desc)?;
+            }
+        }
+        self.walk(grads)
+    }
+
+    fn walk(self, mut grads: Vec<Option<Tensor>>) -> Result<BTreeMap<String, Tensor>> {
         let mut record = self.record.take();
-        let mut grads = self.seeded(&record, values)?;
         while let Some(step) = record.steps.pop() {
             step.backward(&self, &mut grads)?;
         }
@@ -298,9 +316,8 @@ impl<'a> Exec for Tape<'a> {
         if inputs.iter().all(|v| v.place.is_none()) {
             return Ok(outputs.map(|tensor| Var { tensor, place: None }));
         }
-        let kept = outputs.clone();
         let inputs = inputs.iter().map(|&v| v.clone()).collect();
-        Ok(self.push(outputs, |first| Box::new(Applied { op, inputs, outputs: kept, first })))
+        Ok(self.push(outputs, |first| Box::new(Applied::<O, N> { op, inputs, first })))
     }
 
     fn param(&self, param: &Param) -> Result<Var> {

@@ -85,7 +85,11 @@ impl Buffer {
                 libc::munmap(aligned.add(size).cast(), HUGE - head);
             }
             #[cfg(target_os = "linux")]
-            libc::madvise(aligned.cast(), size, libc::MADV_HUGEPAGE);
+            {
+                // A last page that is not full stays in small ones: of many buffers it would be much.
+                let whole = if len.is_multiple_of(HUGE) || size > 16 * HUGE { size } else { size - HUGE };
+                libc::madvise(aligned.cast(), whole, libc::MADV_HUGEPAGE);
+            }
             Some(Buffer {
                 ptr: NonNull::new(aligned)?,
                 len,

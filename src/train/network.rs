@@ -7,9 +7,9 @@ use crate::exec::{Exec, Tape, Var};
 use crate::nn::{Numerics, Params};
 use crate::ops::concat::Concat;
 use crate::teachers::{Discriminator, Lpips, Teacher};
-use crate::tensor::Tensor;
+use crate::tensor::{Allocate, DType, Desc, HeapAllocator, Shape, Tensor};
 use crate::tokenizer::{Config, Model};
-use crate::weights::Source;
+use crate::weights::{Info, Source};
 use std::collections::BTreeMap;
 
 /// The frozen networks of a run.
@@ -68,11 +68,12 @@ impl TokenizerNetwork {
                 weights.name()
             )));
         }
+        let shapes = hollow(weights)?;
         let mut heads = Vec::new();
         for semantic in &recipe.loss.semantic {
             let branch = config.branches.iter().position(|b| b.name == semantic.branch);
             let branch = branch.ok_or_else(|| Error::invalid(format!("no branch {:?}", semantic.branch)))?;
-            let head = FeatureHead::open(weights, &semantic.head)?;
+            let head = FeatureHead::open(&shapes, &semantic.head)?;
             let Some(tower) = teachers.towers.get(&semantic.teacher) else {
                 return Err(Error::invalid(format!("no weights of the teacher {}", semantic.teacher)));
             };
@@ -94,7 +95,7 @@ impl TokenizerNetwork {
         }
         Ok(TokenizerNetwork {
             recipe: recipe.clone(),
-            model: Model::new(&Params::new(weights, Numerics::default()), &config)?,
+            model: Model::new(&Params::new(&shapes, Numerics::default()), &config)?,
             config,
             heads,
             discriminator: discriminator.map(Discriminator::open).transpose()?,
@@ -102,7 +103,7 @@ impl TokenizerNetwork {
         })
     }
 
-    /// The tokenizer itself.
+    /// The tokenizer itself. Its weights are a tape's; what it has of its own are zeros.
     pub fn model(&self) -> &Model {
         &self.model
     }
@@ -184,4 +185,19 @@ impl TokenizerNetwork {
             .map(|name| Ok((name.to_string(), source.tensor(name)?.to_f32()?)))
             .collect()
     }
+}
+
+/// Weights of the same names and shapes, all of them zeros in the same memory: a network whose weights are the trainer's
+/// needs none of its own.
+fn hollow(weights: &Source) -> Result<Source> {
+    let bytes = |info: &Info| info.count().saturating_mul(DType::F32.size());
+    let floats = || weights.listing().iter().filter(|(_, info)| info.dtype.is_weight());
+    let zeros = HeapAllocator.allocate(floats().map(|(_, info)| bytes(info)).max().unwrap_or(0))?;
+    let one = |(name, info): (&str, &Info)| {
+        let shape = Shape::try_from_slice(&info.shape).ok_or_else(|| {
+            Error::format(format!("{}: tensor {name} is {info}: too many axes", weights.name()))
+        })?;
+        Ok((name.to_string(), Tensor::new(Desc::plain(shape, DType::F32), zeros.clone())?))
+    };
+    Ok(Source::from_tensors(floats().map(one).collect::<Result<Vec<_>>>()?, BTreeMap::new()))
 }

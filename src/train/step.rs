@@ -73,7 +73,7 @@ impl Trainer {
             discriminator_optimizer: Optimizer::new(&recipe.discriminator_optimizer),
             statistics: Tensors::new(),
         };
-        let workspace = device.workspace(None);
+        let workspace = device.workspace(None).tight();
         Ok(Trainer { recipe: recipe.clone(), device: device.clone(), workspace, network, state })
     }
 
