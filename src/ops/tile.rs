@@ -128,6 +128,26 @@ impl<S: Simd> Sink<S> for Keep {
     }
 }
 
+/// Adds a panel's products to what is there.
+pub struct Add {
+    pub to: *mut f32,
+    /// Floats from a row to the next.
+    pub width: usize,
+}
+
+impl<S: Simd> Sink<S> for Add {
+    #[inline(always)]
+    unsafe fn put(&mut self, row: usize, column: usize, v: &[S::V]) {
+        for (i, &v) in v.iter().enumerate() {
+            // SAFETY: the row has `width` floats, a multiple of PANEL.
+            unsafe {
+                let to = self.to.add(row * self.width + column + i * S::LANES);
+                S::store(to, S::add(S::load(to), v));
+            }
+        }
+    }
+}
+
 /// The products of `rows` rows, the first channel of the first tap of each at `at(row)`, with a panel of
 /// weights \[taps\]\[c / CHANNELS\]\[PANEL\]\[CHANNELS\]. Each sum runs over the taps and channels in order, whatever
 /// the tile.
@@ -224,5 +244,26 @@ unsafe fn sums<S: Simd, O: Operand, const M: usize, const N: usize>(
             }
         }
         acc
+    }
+}
+
+/// The first `count` elements of PANEL rows, `step` apart, to as many rows of PANEL.
+#[inline(always)]
+pub fn turn<S: Simd>(from: &[f32], step: usize, count: usize, to: &mut [f32]) {
+    assert!(from.len() >= (PANEL - 1) * step + count && to.len() >= count * PANEL);
+    let whole = count - count % S::LANES;
+    for column in (0..whole).step_by(S::LANES) {
+        for row in (0..PANEL).step_by(S::LANES) {
+            // SAFETY: PANEL is whole vectors, and the slices are as long as asserted.
+            unsafe {
+                let from = from.as_ptr().add(row * step + column);
+                S::turn(from, step, to.as_mut_ptr().add(column * PANEL + row), PANEL);
+            }
+        }
+    }
+    for column in whole..count {
+        for row in 0..PANEL {
+            to[column * PANEL + row] = from[row * step + column];
+        }
     }
 }

@@ -72,7 +72,7 @@ fn bound(variant: Option<Variant>, operands: DType) -> f64 {
         (Some(Variant::Winograd), DType::BF16) => 1.2e-2,
         (_, DType::BF16) => 5e-3,
         (Some(Variant::Direct | Variant::Scatter | Variant::WinogradDown), _) => 1e-6,
-        (Some(Variant::Winograd), _) => 2e-6,
+        (Some(Variant::Winograd | Variant::WinogradLate), _) => 2e-6,
         (Some(Variant::WinogradUp), _) => 4e-6,
         (Some(Variant::Winograd6) | None, _) => 8e-6,
     }

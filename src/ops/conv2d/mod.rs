@@ -145,7 +145,7 @@ impl Op for Conv2d {
         }
         let g = Geometry::new(self, &x, &weight)?;
         if weight.layout != Layout::Plain
-            && !Variant::of(&weight).is_some_and(|v| v.takes(self, weight.dtype, [g.c, g.r, g.s]))
+            && !Variant::of(&weight).is_some_and(|v| v.takes(self, weight.dtype, [g.k, g.c, g.r, g.s]))
         {
             return Err(Error::invalid(format!("weight is {weight}, which was not packed for {self:?}")));
         }

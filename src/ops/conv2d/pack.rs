@@ -20,17 +20,21 @@ pub enum Variant {
     WinogradDown,
     /// F(6x6, 3x3): 64/81 of the products of `Winograd` for four times its error. 3x3, stride 1, operands of f32.
     Winograd6,
+    /// As `Winograd`, from weights that stay as they are and are transformed as they are used, which hides behind the
+    /// reading of a quarter of the memory. 3x3, stride 1, operands of f32, channels in whole vectors.
+    WinogradLate,
 }
 
 impl Variant {
     /// Every variant.
-    pub const ALL: [Variant; 6] = [
+    pub const ALL: [Variant; 7] = [
         Variant::Direct,
         Variant::Scatter,
         Variant::Winograd,
         Variant::WinogradUp,
         Variant::WinogradDown,
         Variant::Winograd6,
+        Variant::WinogradLate,
     ];
 
     /// Its name in `FQGAN_KERNEL=conv2d:NAME`.
@@ -42,6 +46,7 @@ impl Variant {
             Variant::WinogradUp => "winograd-up",
             Variant::WinogradDown => "winograd-down",
             Variant::Winograd6 => "winograd6",
+            Variant::WinogradLate => "winograd-late",
         }
     }
 
@@ -51,7 +56,7 @@ impl Variant {
     }
 
     /// Whether it can compute this convolution by a kernel of r x s over c channels, in operands of this type.
-    pub(super) fn takes(self, op: &Conv2d, operands: DType, [c, r, s]: [usize; 3]) -> bool {
+    pub(super) fn takes(self, op: &Conv2d, operands: DType, [k, c, r, s]: [usize; 4]) -> bool {
         // Operands of 16 bits are multiplied in pairs of channels.
         let paired = operands == DType::F32 || (operands == DType::BF16 && c.is_multiple_of(2));
         let square = (r, s) == (3, 3) && paired;
@@ -62,6 +67,9 @@ impl Variant {
             Variant::WinogradUp => square && op.stride == 1 && op.upsample && op.padding == [1; 4],
             Variant::WinogradDown => square && op.stride == 2,
             Variant::Winograd6 => square && op.stride == 1 && operands == DType::F32,
+            Variant::WinogradLate => {
+                square && op.stride == 1 && operands == DType::F32 && cpu::late_takes([k, c])
+            }
         }
     }
 }
@@ -69,6 +77,8 @@ impl Variant {
 /// Input times output channels up to which the wide tiles of [`Variant::Winograd6`] pay, and their weights, seven
 /// times the original, are not many.
 const SMALL: usize = 256 * 128;
+/// Input times output channels from which on transformed weights are more to read than there is to compute.
+const LARGE: usize = 512 * 256;
 
 /// Rearranges a weight (k, c, r, s) of f32, f16 or bf16 for the fastest variant.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +100,7 @@ impl Pack {
     /// # Errors
     /// `InvalidArgument` for an unknown name in `FQGAN_KERNEL`, `Unsupported` when `self.variant` cannot.
     fn choose(&self, cx: Cx<'_>, [k, c, r, s]: [usize; 4]) -> Result<(Variant, DType)> {
-        let takes = |v: Variant, operands: DType| v.takes(&self.op, operands, [c, r, s]);
+        let takes = |v: Variant, operands: DType| v.takes(&self.op, operands, [k, c, r, s]);
         if let Some(variant) = self.variant {
             return if takes(variant, self.operands) {
                 Ok((variant, self.operands))
@@ -122,18 +132,32 @@ impl Pack {
         }
         // With fewer channels the transforms cost more than they save.
         let wide = c >= 16 && k >= 16 && !self.compact;
-        let transforms = [Variant::WinogradUp, Variant::Winograd6, Variant::Winograd, Variant::WinogradDown];
+        let transforms = [
+            Variant::WinogradUp,
+            Variant::Winograd6,
+            Variant::WinogradLate,
+            Variant::Winograd,
+            Variant::WinogradDown,
+        ];
         // Where a network has these many weights, it has few pixels: the wide tiles would be half empty.
-        let small = c * k <= SMALL;
-        let fits = |v: &Variant| takes(*v, operands) && (small || *v != Variant::Winograd6);
+        let pays = |v: Variant| match v {
+            Variant::Winograd6 => c * k <= SMALL,
+            Variant::WinogradLate => c * k >= LARGE,
+            _ => true,
+        };
+        let fits = |v: &Variant| takes(*v, operands) && pays(*v);
         let variant = transforms.into_iter().find(|v| wide && fits(v)).unwrap_or(Variant::Direct);
         Ok((variant, operands))
     }
 }
 
-/// The most elements that a weight (k, c, 3, 3) is packed into, unless it is to be compact.
+/// The most elements that a mapped weight (k, c, 3, 3) of f32 is packed into, unless it is to be compact.
 pub fn most_elements([k, c]: [usize; 2]) -> usize {
-    let terms = if k.saturating_mul(c) <= SMALL { 64 } else { 36 };
+    let terms = match k.saturating_mul(c) {
+        ..=SMALL => 64,
+        LARGE.. if cpu::late_takes([k, c]) => return 0,
+        _ => 36,
+    };
     k.next_multiple_of(cpu::PANEL).saturating_mul(c).saturating_mul(terms)
 }
 
@@ -152,6 +176,11 @@ pub(super) fn packed(pack: &Pack, cx: Cx<'_>, weight: &Tensor, memory: &impl All
         return Err(Error::invalid(format!("conv2d weight is {:?}: no extent may be 0", weight.desc())));
     }
     let (variant, operands) = pack.choose(cx, shape)?;
+    if variant == Variant::WinogradLate {
+        let desc =
+            Desc { layout: Layout::Packed(variant as u16), ..Desc::plain(*weight.shape(), DType::F32) };
+        return Tensor::new(desc, weight.to_f32()?.storage().clone());
+    }
     let elements = cpu::packed_elements(variant, operands, shape)
         .ok_or_else(|| Error::invalid(format!("conv2d weight {shape:?} is too large to pack")))?;
     let mut packed = Tensor::new(

@@ -123,6 +123,36 @@ macro_rules! level {
             #[inline(always)]
             unsafe fn sum(a: __m512) -> f32 { unsafe { _mm512_reduce_add_ps(a) } }
             #[inline(always)]
+            unsafe fn turn(from: *const f32, step: usize, to: *mut f32, to_step: usize) {
+                unsafe {
+                    // Fours of rows first: `fours[4 i + j]` has column 4 l + j of rows 4 i to 4 i + 3 in its part l.
+                    let mut fours = [_mm512_setzero_ps(); 16];
+                    for i in 0..4 {
+                        let row = |r: usize| _mm512_loadu_ps(from.add((4 * i + r) * step));
+                        let pair = |a, b| {
+                            let (low, high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+                            (_mm512_castps_pd(low), _mm512_castps_pd(high))
+                        };
+                        let (ab, cd) = (pair(row(0), row(1)), pair(row(2), row(3)));
+                        fours[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab.0, cd.0));
+                        fours[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab.0, cd.0));
+                        fours[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab.1, cd.1));
+                        fours[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab.1, cd.1));
+                    }
+                    for j in 0..4 {
+                        let (a, b, c, d) = (fours[j], fours[4 + j], fours[8 + j], fours[12 + j]);
+                        let even =
+                            (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d));
+                        let odd = (_mm512_shuffle_f32x4::<0xDD>(a, b), _mm512_shuffle_f32x4::<0xDD>(c, d));
+                        let put = |column: usize, v| _mm512_storeu_ps(to.add(column * to_step), v);
+                        put(j, _mm512_shuffle_f32x4::<0x88>(even.0, even.1));
+                        put(8 + j, _mm512_shuffle_f32x4::<0xDD>(even.0, even.1));
+                        put(4 + j, _mm512_shuffle_f32x4::<0x88>(odd.0, odd.1));
+                        put(12 + j, _mm512_shuffle_f32x4::<0xDD>(odd.0, odd.1));
+                    }
+                }
+            }
+            #[inline(always)]
             unsafe fn sum4(a: [__m512; 4]) -> [f32; 4] {
                 unsafe {
                     let pair = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));

@@ -99,6 +99,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn sum(a: Self::V) -> f32;
     /// The sums of the lanes of four vectors, each in the same fixed order (not that of `sum`).
     unsafe fn sum4(a: [Self::V; 4]) -> [f32; 4];
+    /// Turns LANES rows of LANES elements, `step` apart, into as many columns: the rows written, `to_step` apart, are the
+    /// columns read.
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, step: usize, to: *mut f32, to_step: usize) {
+        for i in 0..Self::LANES {
+            for j in 0..Self::LANES {
+                // SAFETY: the caller's rows and columns are there.
+                unsafe { *to.add(j * to_step + i) = *from.add(i * step + j) };
+            }
+        }
+    }
     /// The largest lane.
     unsafe fn max_lane(a: Self::V) -> f32;
 

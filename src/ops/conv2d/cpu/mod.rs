@@ -10,6 +10,7 @@ mod winograd;
 
 pub use crate::ops::tile::PANEL;
 pub use weights::{pack, packed_elements};
+pub use winograd::late_takes;
 
 use super::pack::packed;
 use super::{Conv2d, Geometry, Pack, Variant};

@@ -18,6 +18,7 @@ pub fn packed_elements(variant: Variant, operands: DType, [k, c, r, s]: [usize; 
     let panels = k.checked_next_multiple_of(PANEL)?.checked_mul(c)?;
     let elements = match variant {
         Variant::Direct => panels.checked_mul(taps)?,
+        Variant::WinogradLate => k.checked_mul(c)?.checked_mul(taps)?,
         Variant::Scatter => taps.checked_mul(k)?.checked_next_multiple_of(PANEL)?.checked_mul(c)?,
         _ => panels.checked_mul(winograd::terms(variant, operands)?)?,
     };

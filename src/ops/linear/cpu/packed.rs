@@ -6,7 +6,7 @@ use crate::backend::cpu::simd::{Kernel, Lanes, Simd};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
-use crate::ops::tile::{Operand, PANEL, Sink, Taps, panel};
+use crate::ops::tile::{Operand, PANEL, Sink, Taps, panel, turn};
 use crate::tensor::{DType, Desc, Element, Tensor};
 use half::{bf16, f16};
 
@@ -31,21 +31,32 @@ pub fn packed_elements(operands: DType, [n, k]: [usize; 2]) -> Option<usize> {
 /// Writes the panels of `weight` (n, k) to `packed`: \[n / PANEL\]\[k / CHANNELS\]\[PANEL\]\[CHANNELS\], zeros past n and k.
 pub fn pack(cx: Cx<'_>, cpu: &Cpu, weight: &Tensor, extents: [usize; 2], packed: &mut Tensor) -> Result<()> {
     match (weight.dtype(), packed.dtype()) {
-        (DType::F32, DType::F32) => panels::<f32, f32>(cpu, weight.data()?, extents, packed),
-        (DType::F32, _) => panels::<f32, bf16>(cpu, weight.data()?, extents, packed),
-        (DType::F16, DType::F32) => panels::<f16, f32>(cpu, weight.data()?, extents, packed),
-        (DType::F16, _) => panels::<f16, bf16>(cpu, weight.data()?, extents, packed),
-        (DType::BF16, DType::F32) => panels::<bf16, f32>(cpu, weight.data()?, extents, packed),
-        (DType::BF16, _) => panels::<bf16, bf16>(cpu, weight.data()?, extents, packed),
+        (DType::F32, DType::F32) => {
+            let from = weight.data::<f32>()?;
+            panels::<f32, f32>(cpu, from, extents, packed, |rows, to| {
+                let whole = rows.len() == PANEL * extents[1];
+                if whole {
+                    cpu.isa.dispatch(Turn { rows, k: extents[1], to });
+                }
+                whole
+            })
+        }
+        (DType::F32, _) => panels::<f32, bf16>(cpu, weight.data()?, extents, packed, |_, _| false),
+        (DType::F16, DType::F32) => panels::<f16, f32>(cpu, weight.data()?, extents, packed, |_, _| false),
+        (DType::F16, _) => panels::<f16, bf16>(cpu, weight.data()?, extents, packed, |_, _| false),
+        (DType::BF16, DType::F32) => panels::<bf16, f32>(cpu, weight.data()?, extents, packed, |_, _| false),
+        (DType::BF16, _) => panels::<bf16, bf16>(cpu, weight.data()?, extents, packed, |_, _| false),
         _ => Err(cx.unsupported("linear", weight.desc())),
     }
 }
 
+/// `fast` does a panel, or answers that it cannot.
 fn panels<W: Element + Into<f32>, O: Operand>(
     cpu: &Cpu,
     from: &[W],
     [n, k]: [usize; 2],
     packed: &mut Tensor,
+    fast: impl Fn(&[W], &mut [O]) -> bool + Sync,
 ) -> Result<()> {
     let each = k.next_multiple_of(O::CHANNELS) * PANEL;
     // SAFETY: every bit pattern is an operand; buffers are aligned to a cache line.
@@ -59,6 +70,9 @@ fn panels<W: Element + Into<f32>, O: Operand>(
         // SAFETY: a part a job.
         let to = unsafe { to.slice(index * each..(index + 1) * each) };
         let rows = &from[index * PANEL * k..n.min((index + 1) * PANEL) * k];
+        if fast(rows, to) {
+            return;
+        }
         if rows.len() < PANEL * k || k % O::CHANNELS != 0 {
             to.fill(O::narrow(0.0));
         }
@@ -74,6 +88,21 @@ fn panels<W: Element + Into<f32>, O: Operand>(
         }
     });
     Ok(())
+}
+
+/// A whole panel of f32.
+struct Turn<'a> {
+    rows: &'a [f32],
+    k: usize,
+    to: &'a mut [f32],
+}
+
+impl Kernel for Turn<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        turn::<S>(self.rows, self.k, self.k, self.to);
+    }
 }
 
 /// x times the panels, and what follows.

@@ -8,6 +8,7 @@
 //! each multiplies all of it with panels of its own.
 
 mod filter;
+mod late;
 mod plan;
 mod rounding;
 mod scheme;
@@ -29,6 +30,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use transform::{Output, Transformed};
 
+pub use late::takes as late_takes;
+
 /// Tiles of a group in the shared schedule.
 const GROUP: usize = 64;
 /// Channels that a job of the shared input transform has at least.
@@ -45,6 +48,7 @@ fn with_scheme<T: WithScheme>(variant: Variant, operands: DType, what: T) -> Opt
     Some(match (variant, operands) {
         (Variant::Winograd, DType::F32) => what.run::<F4, f32>(),
         (Variant::Winograd, DType::BF16) => what.run::<F4, bf16>(),
+        (Variant::WinogradLate, DType::F32) => what.run::<F4, f32>(),
         (Variant::Winograd6, DType::F32) => what.run::<F6, f32>(),
         (Variant::WinogradUp, DType::F32) => what.run::<F4Up, f32>(),
         (Variant::WinogradUp, DType::BF16) => what.run::<F2Up, bf16>(),
@@ -99,6 +103,9 @@ pub fn pack(variant: Variant, operands: DType, cpu: &Cpu, from: &[f32], c: usize
 
 /// Runs a convolution by a variant that has a scheme.
 pub fn forward(variant: Variant, operands: DType, job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
+    if variant == Variant::WinogradLate {
+        return late::forward(job, cx);
+    }
     struct Forward<'a, 'b> {
         job: &'a Job<'a>,
         cx: Cx<'b>,
@@ -109,7 +116,14 @@ pub fn forward(variant: Variant, operands: DType, job: &Job<'_>, cx: Cx<'_>) -> 
             let plan = Plan::new::<W, O>(self.job);
             let weight = self.job.weights::<O>()?;
             if plan.shared {
-                shared::<W, O>(self.job, weight, self.cx, &plan)
+                let plan = &plan;
+                let each = |tiles| W::PRODUCTS * W::PRODUCTS * sums(tiles);
+                shared::<W, O>(self.job, self.cx, plan, each, |Group { units, v, tiles }, index, m| {
+                    let panels = index..index + 1;
+                    let scheme = PhantomData::<W>;
+                    let out = Out { job: self.job, weight, plan, units, panels, v, m, tiles, scheme };
+                    self.job.cpu.isa.dispatch(out);
+                })
             } else {
                 private::<W, O>(self.job, weight, self.cx, &plan)
             }
@@ -146,15 +160,31 @@ fn private<W: Scheme, O: Transformed>(job: &Job<'_>, weight: &[O], cx: Cx<'_>, p
     Ok(())
 }
 
-/// Groups of units: all threads transform one, then each multiplies it with panels of its own.
-fn shared<W: Scheme, O: Transformed>(job: &Job<'_>, weight: &[O], cx: Cx<'_>, plan: &Plan) -> Result<()> {
+/// Transformed units that all threads multiply.
+struct Group<O> {
+    units: Range<usize>,
+    /// The first plane of transformed pixels, of the first unit; nobody writes them now.
+    v: *const O,
+    /// Tiles of a plane.
+    tiles: usize,
+}
+
+/// Groups of units: all threads transform one, then each multiplies it with panels of its own. `multiply` gets a group,
+/// a panel, and `scratch(tiles)` floats.
+fn shared<W: Scheme, O: Transformed>(
+    job: &Job<'_>,
+    cx: Cx<'_>,
+    plan: &Plan,
+    scratch_of: impl Fn(usize) -> usize,
+    multiply: impl Fn(Group<O>, usize, &mut [f32]) + Sync,
+) -> Result<()> {
     let (g, pool) = (&job.g, &job.cpu.pool);
     let together = (GROUP / plan.cut.most()).clamp(1, plan.units);
     let tiles = together * plan.cut.most();
     let inputs = floats::<O>(W::INPUTS * W::INPUTS * plan.plane::<O>(tiles));
     let mut v = cx.workspace.tensor(Desc::plain([inputs], DType::F32))?;
     let v = Parts::new(v.data_mut::<f32>()?);
-    let each = plan.patch.max(W::PRODUCTS * W::PRODUCTS * sums(tiles));
+    let each = plan.patch.max(scratch_of(tiles));
     let mut memory = scratch(cx, job.cpu, each)?;
     let lanes = Parts::new(memory.data_mut::<f32>()?);
     let scheme = PhantomData::<W>;
@@ -173,9 +203,7 @@ fn shared<W: Scheme, O: Transformed>(job: &Job<'_>, weight: &[O], cx: Cx<'_>, pl
         pool.blocks(plan.panels, |lane, index| {
             // SAFETY: a lane runs one panel at a time.
             let m = unsafe { lanes.slice(lane * each..(lane + 1) * each) };
-            let (units, panels) = (units.clone(), index..index + 1);
-            let v = v.pointer().cast::<O>();
-            job.cpu.isa.dispatch(Out { job, weight, plan, units, panels, v, m, tiles, scheme });
+            multiply(Group { units: units.clone(), v: v.pointer().cast::<O>(), tiles }, index, m);
         });
     }
     Ok(())
@@ -256,26 +284,42 @@ impl<W: Scheme, O: Transformed> Kernel for Out<'_, W, O> {
                     weight = weight.add(taps.r * taps.s * g.c * PANEL);
                 }
             }
-            for (at, which) in self.units.clone().enumerate() {
-                let unit = plan.cut.unit(which);
-                let m = self.m[at * plan.cut.most() * PANEL..].as_ptr();
-                // SAFETY: as above; a unit's outputs in a panel are one job's.
-                unsafe {
-                    match &job.sums {
-                        Some(all) => {
-                            let to = all.pointer().add(which * SUMS * g.k);
-                            output.transform::<S, W, true>(&unit, m, sums(self.tiles), to);
-                        }
-                        None => {
-                            output.transform::<S, W, false>(&unit, m, sums(self.tiles), std::ptr::null_mut())
-                        }
-                    }
-                }
-            }
+            // SAFETY: as above; a unit's outputs in a panel are one job's.
+            unsafe { outputs::<S, W>(&output, plan, self.units.clone(), self.m, self.tiles) };
         }
         if plan.stream {
             // SAFETY: this runs under the level's dispatch.
             unsafe { S::fence() };
+        }
+    }
+}
+
+/// The output transform of a panel's products of some units.
+///
+/// # Safety
+/// That of [`Simd`]; `m` holds the planes of `tiles`, and the outputs and sums of these units and this panel are nobody
+/// else's.
+#[inline(always)]
+unsafe fn outputs<S: Simd, W: Scheme>(
+    output: &Output<'_>,
+    plan: &Plan,
+    units: Range<usize>,
+    m: &[f32],
+    tiles: usize,
+) {
+    let job = output.job;
+    for (at, which) in units.enumerate() {
+        let unit = plan.cut.unit(which);
+        let m = m[at * plan.cut.most() * PANEL..].as_ptr();
+        // SAFETY: the caller's.
+        unsafe {
+            match &job.sums {
+                Some(all) => {
+                    let to = all.pointer().add(which * SUMS * job.g.k);
+                    output.transform::<S, W, true>(&unit, m, sums(tiles), to);
+                }
+                None => output.transform::<S, W, false>(&unit, m, sums(tiles), std::ptr::null_mut()),
+            }
         }
     }
 }

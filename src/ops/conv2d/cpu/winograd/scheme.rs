@@ -60,8 +60,8 @@ pub trait Scheme: Copy + Send + Sync + 'static {
 
 /// The points +-A and +-B besides 0 and infinity: of the sets whose constants are exact, the one of least error,
 /// less than half of that of +-1 and +-2.
-const A: f64 = 5.0 / 8.0;
-const B: f64 = 3.0 / 2.0;
+pub const A: f64 = 5.0 / 8.0;
+pub const B: f64 = 3.0 / 2.0;
 
 /// F(4, 3) at 0, +-5/8, +-3/2, infinity.
 #[derive(Clone, Copy)]
