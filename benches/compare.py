@@ -3,10 +3,10 @@
 
     scripts/peers.sh
     .venv-peers/bin/python benches/compare.py tokenizer [--threads 1,2] [--batch 1,4] [--dtype f32,bf16] [--runs 9]
-    .venv-peers/bin/python benches/compare.py far [--batch 1,8] [--dtype f32,bf16]
+    .venv-peers/bin/python benches/compare.py far [--batch 1,8] [--dtype f32,bf16,int8]
 
 Both sides answer requests over a pipe (`--serve`), so that noise of the machine falls on both alike. The peer of a
-row is the fastest of the variants that were asked for.
+row is the fastest of the variants that were asked for. PyTorch's side of an int8 row is its bf16.
 """
 import argparse
 import pathlib
@@ -67,10 +67,15 @@ def main():
     rows = []
     for threads in args.threads.split(","):
         for dtype in args.dtype.split(","):
-            common = ["--serve", "--threads", threads, "--dtype", dtype, "--build", args.build]
+            theirs = "bf16" if dtype == "int8" else dtype
+            common = ["--serve", "--threads", threads, "--dtype", theirs, "--build", args.build]
             servers = [Server(v, [sys.executable, peer, *common, "--variants", v]) for v in variants]
             ours = [bench, "--weights", weights, "--threads", threads, "--serve"]
-            servers.insert(0, Server("fqgan", ours + (["--" + dtype] if dtype != "f32" else [])))
+            if tokenizer:
+                ours += ["--" + dtype] if dtype != "f32" else []
+            else:
+                ours += ["--precision", dtype]
+            servers.insert(0, Server("fqgan", ours))
             for op in ["encode", "decode"] if tokenizer else ["step"]:
                 for batch in batches:
                     request = f"{op} {batch}"
@@ -92,11 +97,12 @@ def main():
 def print_row(row, header):
     op, dtype, batch, threads, best, middle, fastest = row
     if header:
-        print("| op | type | batch | threads | fqgan ms (median) | PyTorch ms (median) | variant | ratio of minima |")
-        print("|---|---|---|---|---|---|---|---|")
+        print("| op | type | batch | threads | fqgan ms (median) | PyTorch ms (median) | variant | ratio of minima | beside each |")
+        print("|---|---|---|---|---|---|---|---|---|")
+    each = ", ".join(f"{name} {best[name] / best['fqgan']:.2f}" for name in best if name != "fqgan")
     print(
         f"| {op} | {dtype} | {batch} | {threads} | {best['fqgan']:.1f} ({middle['fqgan']:.1f}) "
-        f"| {best[fastest]:.1f} ({middle[fastest]:.1f}) | {fastest} | {best[fastest] / best['fqgan']:.2f} |",
+        f"| {best[fastest]:.1f} ({middle[fastest]:.1f}) | {fastest} | {best[fastest] / best['fqgan']:.2f} | {each} |",
         flush=True,
     )
 
