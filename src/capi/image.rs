@@ -118,6 +118,18 @@ pub(super) fn check(views: &[View<'_>]) -> Result<()> {
     Ok(())
 }
 
+/// Checks that images to write have a size.
+pub(super) fn check_sizes(views: &[ViewMut<'_>], width: usize, height: usize) -> Result<()> {
+    match views.iter().position(|view| (view.width(), view.height()) != (width, height)) {
+        None => Ok(()),
+        Some(i) => Err(Error::invalid(format!(
+            "images[{i}] is {} x {} pixels, expected {width} x {height}, as the codes have it",
+            views[i].width(),
+            views[i].height()
+        ))),
+    }
+}
+
 /// Few views stand on the stack, so that a usual call allocates nothing.
 const FEW: usize = 16;
 

@@ -161,10 +161,13 @@ pub unsafe extern "C" fn fqgan_decode(
                 width: grid.width,
                 codebook_size: config.codebook_size,
             };
-            let codes = pointers::slice(codes, info.len()?, "codes")?;
-            // All of them, before the first image is written.
-            info.check(codes)?;
+            let (len, f) = (info.len()?, config.downsample());
             image::with_views_mut(images, |views| {
+                // A grid that is not the images' is a mistake: so many codes may not be there to be read.
+                image::check_sizes(views, grid.width.saturating_mul(f), grid.height.saturating_mul(f))?;
+                let codes = pointers::slice(codes, len, "codes")?;
+                // All of them, before the first image is written.
+                info.check(codes)?;
                 this.tokenizer.decode_into(codes, grid, codebook_mask, views)
             })
         })

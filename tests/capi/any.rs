@@ -171,3 +171,25 @@ proptest! {
         prop_assert!(status != FQGAN_OK || codes.iter().all(|c| *c < 64 || *c == 0xAAAA_AAAA));
     }
 }
+
+#[test]
+fn codes_of_a_grid_that_is_not_the_images_are_not_read() {
+    let mut pixels = [0xAA; 16 * 16 * 3];
+    let image = fqgan_image {
+        pixels: pixels.as_mut_ptr().cast(),
+        width: 16,
+        height: 16,
+        row_stride: 0,
+        format: FQGAN_PIXEL_RGB8,
+    };
+    for (columns, rows) in [(4, 5), (1 << 20, 1 << 10), (1 << 31, 1)] {
+        // Nothing is at the address of the codes.
+        let nowhere = std::ptr::without_provenance(8);
+        // SAFETY: codes of such a grid are not looked at.
+        let (status, text) =
+            call(|e| unsafe { fqgan_decode(model().0, nowhere, 1, columns, rows, 0, &image, e) });
+        assert_eq!(status, FQGAN_ERROR_INVALID_ARGUMENT, "{text}");
+        assert!(text.contains("images[0] is 16 x 16 pixels"), "{text}");
+    }
+    assert!(pixels.iter().all(|byte| *byte == 0xAA));
+}

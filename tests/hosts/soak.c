@@ -47,6 +47,16 @@ static void generate(fqgan_generator *generator, unsigned i) {
   EXPECT(FQGAN_ERROR_CANCELLED, fqgan_generate(generator, classes, count, &how, codes, 3 * MADE, error));
 }
 
+/* Models that come and go are given back too. */
+static void come_and_go(fqgan_runtime *runtime, const char *path, int times) {
+  for (int i = 0; i < times; i++) {
+    fqgan_tokenizer *other;
+    EXPECT(FQGAN_OK, fqgan_tokenizer_open(runtime, path, NULL, &other, error));
+    encode(other, 3);
+    fqgan_tokenizer_close(other);
+  }
+}
+
 int main(int argc, char **argv) {
   CHECK(argc == 5);
   const unsigned encodes = (unsigned)atoi(argv[3]), generations = (unsigned)atoi(argv[4]);
@@ -61,16 +71,11 @@ int main(int argc, char **argv) {
   EXPECT(FQGAN_OK, fqgan_generator_open(runtime, argv[2], NULL, &generator, error));
   for (unsigned i = 0; i < encodes / 20; i++) encode(tokenizer, i);
   for (unsigned i = 0; i < generations / 10; i++) generate(generator, i);
+  come_and_go(runtime, argv[1], 10);
   const long before = resident_kb();
   for (unsigned i = 0; i < encodes; i++) encode(tokenizer, i);
   for (unsigned i = 0; i < generations; i++) generate(generator, i);
-  /* Models that come and go are given back too. */
-  for (int i = 0; i < 50; i++) {
-    fqgan_tokenizer *other;
-    EXPECT(FQGAN_OK, fqgan_tokenizer_open(runtime, argv[1], NULL, &other, error));
-    encode(other, 3);
-    fqgan_tokenizer_close(other);
-  }
+  come_and_go(runtime, argv[1], 50);
   const long after = resident_kb();
   printf("%u encodes, %u generations: %ld kB resident, then %ld\n", encodes, generations, before, after);
   CHECK(after - before < 2048);
