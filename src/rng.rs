@@ -7,6 +7,8 @@
 //!   blocks from 0. A sampler's place is (image, position, sub-code).
 //! - A block gives four words, used in order; draw i of a stream is word i mod 4 of block i / 4.
 //! - uniform: (word >> 8) * 2^-24, exact in f32, in [0, 1).
+//! - below n: the upper half of the product of n and a word; a word whose lower half is under 2^32 mod n is passed
+//!   over (Lemire, "Fast random integer generation in an interval", 2019).
 //! - normal: two words u, v; sqrt(-2 ln(((u >> 8) + 1) 2^-24)) * cos(2 pi (v >> 8) 2^-24) in f64, rounded to
 //!   f32 (Box and Muller). ln and cos are the platform's, so the last bit may differ between platforms; words
 //!   and uniforms may not.
@@ -63,6 +65,18 @@ impl Stream {
     /// A multiple of 2^-24 in [0, 1), each equally likely.
     pub fn uniform(&mut self) -> f32 {
         (self.word() >> 8) as f32 * UNIT
+    }
+
+    /// An integer in [0, n), each equally likely; takes a word, seldom more. 0 for n = 0.
+    pub fn below(&mut self, n: u32) -> u32 {
+        loop {
+            let product = u64::from(self.word()) * u64::from(n);
+            let low = product as u32;
+            // The remainder is less than n, so that most words need no division; and none is by 0.
+            if low >= n || low >= n.wrapping_neg() % n {
+                return (product >> 32) as u32;
+            }
+        }
     }
 
     /// A number of the normal distribution of mean 0 and deviation 1; takes two words.

@@ -52,6 +52,23 @@ fn uniform_is_uniform() {
 }
 
 #[test]
+fn below_is_uniform_and_below() {
+    for n in [1, 2, 3, 10, 1 << 31, (1 << 31) + 1, u32::MAX] {
+        let mut stream = Stream::new(3, [n, 0, 0]);
+        let mut cells = [0u32; 8];
+        for _ in 0..4096 {
+            let value = stream.below(n);
+            assert!(value < n);
+            cells[(u64::from(value) * 8 / u64::from(n)) as usize] += 1;
+        }
+        if n > 1000 {
+            assert!(cells.iter().all(|&c| (f64::from(c) - 512.0).abs() < 160.0), "{n}: {cells:?}");
+        }
+    }
+    assert_eq!(Stream::new(3, [0; 3]).below(0), 0);
+}
+
+#[test]
 fn normal_is_normal() {
     let n = 1 << 16;
     let mut stream = Stream::new(11, [1, 2, 3]);

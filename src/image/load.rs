@@ -21,7 +21,7 @@ impl Default for Load {
 }
 
 /// The most bytes that a picture file may have.
-const MAX_FILE: u64 = 1 << 30;
+pub(crate) const MAX_FILE: u64 = 1 << 30;
 
 impl Load {
     /// Reads a PNG, JPEG or WebP file; which of them is told by its first bytes, not its name.

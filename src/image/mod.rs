@@ -16,6 +16,8 @@ pub use format::PixelFormat;
 pub use grid::{Cell, grid};
 #[cfg(feature = "pictures")]
 pub use load::Load;
+#[cfg(feature = "train")]
+pub(crate) use load::MAX_FILE;
 pub use picture::Picture;
 pub use resize::Filter;
 pub use view::{View, ViewMut};

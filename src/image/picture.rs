@@ -85,6 +85,13 @@ impl Picture {
         &mut self.pixels[y * self.width * 3..][..self.width * 3]
     }
 
+    /// Mirrors the picture left to right.
+    pub fn mirror(&mut self) {
+        for row in self.pixels.chunks_exact_mut(self.width * 3) {
+            row.as_chunks_mut::<3>().0.reverse();
+        }
+    }
+
     /// A view to encode from.
     pub fn view(&self) -> View<'_> {
         // The sizes were checked when the picture was made.

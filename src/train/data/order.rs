@@ -1,0 +1,67 @@
+use super::Purpose;
+use crate::error::{Error, Result};
+use crate::rng::Stream;
+use std::sync::Arc;
+
+/// Which of `len` things the samples of a run are: each once an epoch, in another order every epoch.
+#[derive(Clone, Debug)]
+pub struct Order {
+    seed: u64,
+    len: u32,
+    /// The epoch that was asked for last, and its order.
+    last: Option<(u32, Arc<[u32]>)>,
+}
+
+/// A sample's place.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The epoch, from 0.
+    pub epoch: u32,
+    /// Where it stands in the epoch's order.
+    pub at: usize,
+    /// The epoch's order, a permutation of 0 .. len.
+    pub order: Arc<[u32]>,
+}
+
+impl Order {
+    /// The orders of `len` things under a seed.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for none, or 2^32 and more.
+    pub fn new(seed: u64, len: usize) -> Result<Order> {
+        match u32::try_from(len) {
+            Ok(len) if len > 0 => Ok(Order { seed, len, last: None }),
+            _ => Err(Error::invalid(format!("an order of {len} things, expected 1 to 2^32 - 1"))),
+        }
+    }
+
+    /// The place of sample `number`, counted from the beginning of the run. Cheap within an epoch; another epoch's
+    /// order is computed anew, 4 bytes a thing.
+    ///
+    /// # Errors
+    /// `InvalidArgument` past epoch 2^32 - 1.
+    pub fn place(&mut self, number: u64) -> Result<Place> {
+        let len = u64::from(self.len);
+        let epoch = u32::try_from(number / len)
+            .map_err(|_| Error::invalid(format!("sample {number} is past the last epoch, 2^32 - 1")))?;
+        let order = match &self.last {
+            Some((last, order)) if *last == epoch => order.clone(),
+            _ => {
+                let order = permutation(self.seed, epoch, self.len);
+                self.last = Some((epoch, order.clone()));
+                order
+            }
+        };
+        Ok(Place { epoch, at: (number % len) as usize, order })
+    }
+}
+
+/// Fisher and Yates, from the stream of the epoch.
+fn permutation(seed: u64, epoch: u32, len: u32) -> Arc<[u32]> {
+    let mut stream = Stream::new(seed, [0, epoch, Purpose::Order as u32]);
+    let mut order: Vec<u32> = (0..len).collect();
+    for i in (1..len).rev() {
+        order.swap(i as usize, stream.below(i + 1) as usize);
+    }
+    order.into()
+}
