@@ -18,8 +18,17 @@ pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) 
     write(&mut file)?;
     file.sync_all().map_err(io)?;
     drop(file);
-    fs::rename(&beside.path, path).map_err(io)?;
+    rename(&beside.path, path)?;
     beside.renamed = true;
+    Ok(())
+}
+
+/// Gives a file that is whole, and on the disk, its name in the same folder.
+///
+/// # Errors
+/// `Io`, with the path in the message.
+pub(crate) fn rename(from: &Path, path: &Path) -> Result<()> {
+    fs::rename(from, path).map_err(|e| Error::io(format_args!("writing {}", path.display()), &e))?;
     // The name reaches the disk with its directory. Where directories cannot be opened or synced, the file is
     // still whole.
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

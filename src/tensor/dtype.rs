@@ -16,6 +16,8 @@ pub enum DType {
     I8,
     /// Byte (pixels).
     U8,
+    /// 16-bit unsigned integer (stored codes).
+    U16,
     /// 32-bit integer.
     I32,
     /// 32-bit unsigned integer (codes, class labels).
@@ -31,7 +33,7 @@ impl DType {
     pub const fn size(self) -> usize {
         match self {
             DType::I8 | DType::U8 | DType::Bool => 1,
-            DType::F16 | DType::BF16 => 2,
+            DType::F16 | DType::BF16 | DType::U16 => 2,
             DType::F32 | DType::I32 | DType::U32 => 4,
             DType::F64 | DType::I64 => 8,
         }
@@ -46,6 +48,7 @@ impl DType {
             DType::F64 => "f64",
             DType::I8 => "i8",
             DType::U8 => "u8",
+            DType::U16 => "u16",
             DType::I32 => "i32",
             DType::U32 => "u32",
             DType::I64 => "i64",
@@ -80,5 +83,5 @@ macro_rules! elements {
 }
 
 elements! {
-    f32 => F32, f16 => F16, bf16 => BF16, f64 => F64, i8 => I8, u8 => U8, i32 => I32, u32 => U32, i64 => I64,
+    f32 => F32, f16 => F16, bf16 => BF16, f64 => F64, i8 => I8, u8 => U8, u16 => U16, i32 => I32, u32 => U32, i64 => I64,
 }

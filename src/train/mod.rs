@@ -1,6 +1,7 @@
 //! Training: the losses, the optimiser, and one step of the tokenizer's. The networks are those that inference runs;
 //! a tape records them.
 
+pub mod codes;
 pub mod data;
 mod feature_head;
 pub mod init;

@@ -3,8 +3,8 @@ use crate::tensor::{DType, MAX_RANK, Shape};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The element type that a file gives a tensor. Files may hold types that no tensor of ours can have (16-bit
-/// integers, 8-bit floats): they are listed, and fail only when they are read.
+/// The element type that a file gives a tensor. Files may hold types that no tensor of ours can have (8-bit
+/// floats, complex numbers): they are listed, and fail only when they are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileType {
     /// A type that can be read.
@@ -35,13 +35,14 @@ impl fmt::Display for FileType {
     }
 }
 
-const ALL: [DType; 10] = [
+const ALL: [DType; 11] = [
     DType::F32,
     DType::F16,
     DType::BF16,
     DType::F64,
     DType::I8,
     DType::U8,
+    DType::U16,
     DType::I32,
     DType::U32,
     DType::I64,
@@ -57,6 +58,7 @@ pub(super) fn safetensors_name(dtype: DType) -> &'static str {
         DType::F64 => "F64",
         DType::I8 => "I8",
         DType::U8 => "U8",
+        DType::U16 => "U16",
         DType::I32 => "I32",
         DType::U32 => "U32",
         DType::I64 => "I64",

@@ -19,5 +19,7 @@ pub use convert::{cast, convert, convert_to_int8};
 pub use int8::{quantize, scale_name};
 pub use listing::{FileType, Info, Listing};
 pub use manifest::{Comparison, Manifest};
+#[cfg(feature = "train")]
+pub(crate) use save::start;
 pub use save::{Metadata, save, save_with, write_with};
 pub use source::{Format, Map, Source};

@@ -68,6 +68,17 @@ pub fn write_with(
     out.flush().map_err(io)
 }
 
+/// The first bytes of a file whose tensors follow in this order, which the caller sees to.
+///
+/// # Errors
+/// As [`save`].
+#[cfg(feature = "train")]
+pub(crate) fn start(descs: &[(&str, Desc)], metadata: &Metadata) -> Result<Vec<u8>> {
+    let order: Vec<usize> = (0..descs.len()).collect();
+    let header = header(descs, &order, metadata)?;
+    Ok([(header.len() as u64).to_le_bytes().as_slice(), header.as_bytes()].concat())
+}
+
 fn header(descs: &[(&str, Desc)], order: &[usize], metadata: &Metadata) -> Result<String> {
     let mut seen = BTreeSet::new();
     let mut text = String::from("{");

@@ -1,6 +1,7 @@
 //! Training, on networks small enough to take many steps.
 #![cfg(feature = "train")]
 
+mod codes;
 mod data;
 mod recipes;
 mod small;

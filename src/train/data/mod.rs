@@ -21,7 +21,8 @@ pub use pictures::Pictures;
 /// What a stream of (seed, epoch, index) is drawn for: the third word of its place.
 #[derive(Clone, Copy)]
 #[repr(u32)]
-enum Purpose {
+pub(super) enum Purpose {
     Order = 1,
     Augment = 2,
+    View = 3,
 }

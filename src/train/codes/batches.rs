@@ -1,0 +1,65 @@
+use super::Stored;
+use crate::error::{Error, Result};
+use crate::rng::Stream;
+use crate::train::data::{Order, Purpose};
+use std::sync::Arc;
+
+/// What a step of a generator's training sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// (n, positions, k)
+    pub codes: Vec<u32>,
+    /// The class of each picture.
+    pub labels: Vec<u32>,
+}
+
+/// The batches of a run over stored codes. As with pictures, sample number s = step * batch + i is the s mod len-th
+/// of its epoch's [`Order`]; one view is drawn for each picture and epoch, the same for all sub-codes.
+#[derive(Debug)]
+pub struct Batches {
+    stored: Arc<Stored>,
+    order: Order,
+    batch: usize,
+    seed: u64,
+    /// The next sample.
+    next: u64,
+}
+
+impl Batches {
+    /// The batches of steps `first_step`, `first_step + 1`, ...
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a batch of 0 or of more than 2^20, or a step that no run reaches.
+    pub fn new(stored: Arc<Stored>, batch: usize, seed: u64, first_step: u64) -> Result<Batches> {
+        if !(1..=1 << 20).contains(&batch) {
+            return Err(Error::invalid(format!("a batch of {batch} pictures, expected 1 to 2^20")));
+        }
+        let mut order = Order::new(seed, stored.len())?;
+        let next = first_step
+            .checked_mul(batch as u64)
+            .ok_or_else(|| Error::invalid(format!("step {first_step} is past the end of any run")))?;
+        order.place(next)?;
+        Ok(Batches { stored, order, batch, seed, next })
+    }
+
+    /// The next step's batch.
+    ///
+    /// # Errors
+    /// `Format` when a stored code is not in its codebook.
+    // An iterator's `next` would end; this does not, and each call can fail.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Result<Batch> {
+        let len = self.stored.about().view_len();
+        let mut batch = Batch { codes: vec![0; self.batch * len], labels: Vec::with_capacity(self.batch) };
+        for codes in batch.codes.chunks_exact_mut(len) {
+            let place = self.order.place(self.next)?;
+            let picture = place.order[place.at];
+            let mut stream = Stream::new(self.seed, [picture, place.epoch, Purpose::View as u32]);
+            let view = stream.below(self.stored.augmentations() as u32);
+            self.stored.codes(picture as usize, view as usize, codes)?;
+            batch.labels.push(self.stored.label(picture as usize));
+            self.next += 1;
+        }
+        Ok(batch)
+    }
+}

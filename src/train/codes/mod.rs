@@ -1,0 +1,14 @@
+//! Codes of pictures, stored for a generator's training: several views of each picture, and its class
+//! (`docs/formats.md`).
+
+mod about;
+mod batches;
+mod stored;
+mod views;
+mod writer;
+
+pub use about::About;
+pub use batches::{Batch, Batches};
+pub use stored::Stored;
+pub use views::Views;
+pub use writer::Writer;
