@@ -50,6 +50,7 @@ impl<'a> Eager<'a> {
 
 impl Exec for Eager<'_> {
     type Value = Tensor;
+    const REMEMBERS: bool = false;
 
     fn desc(&self, value: &Tensor) -> Desc {
         *value.desc()

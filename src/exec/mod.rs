@@ -92,6 +92,10 @@ pub trait Exec {
     /// A tensor as this executor sees it.
     type Value: Clone;
 
+    /// Whether operations are remembered for their rules. A fused operation whose rule would compute its inner values
+    /// again is better run in its parts then.
+    const REMEMBERS: bool;
+
     /// Shape, type and layout of a value.
     fn desc(&self, value: &Self::Value) -> Desc;
 

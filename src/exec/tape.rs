@@ -294,6 +294,7 @@ impl<'a> Tape<'a> {
 
 impl<'a> Exec for Tape<'a> {
     type Value = Var;
+    const REMEMBERS: bool = true;
 
     fn part<F, const N: usize, const M: usize>(&self, inputs: [&Var; N], part: F) -> Result<[Var; M]>
     where

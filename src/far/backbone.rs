@@ -1,5 +1,6 @@
 use super::config::Config;
 use super::matrix::{AsIs, Matrix};
+use super::noise::Drops;
 use super::rotary::Table;
 use crate::error::Result;
 use crate::exec::{Exec, Param};
@@ -7,6 +8,8 @@ use crate::nn::Params;
 use crate::ops::embedding::{Embedding, MAX_TABLES};
 use crate::ops::linear::Linear;
 use crate::ops::rms_norm::RmsNorm;
+use std::ops::Range;
+use std::sync::Arc;
 
 const EPS: f32 = 1e-5;
 
@@ -68,7 +71,7 @@ impl Block {
     }
 
     /// x (b, t, dim) to the same. `attend` makes (b, t, dim) of the packed queries, keys and values
-    /// (b, t, 3 * dim): from a cache, or among themselves.
+    /// (b, t, 3 * dim): from a cache, or among themselves. `drops` is what is lost of the branches.
     ///
     /// # Errors
     /// Those of the operations and of `attend`.
@@ -76,13 +79,19 @@ impl Block {
         &self,
         e: &E,
         x: &E::Value,
+        drops: Drops,
         attend: impl FnOnce(&E, &E::Value) -> Result<E::Value>,
     ) -> Result<E::Value> {
         let qkv = self.wqkv.forward(e, &self.attention_norm.forward(e, x)?)?;
-        let x = self.wo.forward_add(e, &attend(e, &qkv)?, x)?;
+        let x = self.wo.forward_add(e, &attend(e, &qkv)?, drops.attention, x)?;
         let hidden = Matrix::swiglu(e, &self.ffn_norm.forward(e, &x)?, &self.gate, &self.up)?;
-        self.down.forward_add(e, &hidden, &x)
+        self.down.forward_add(e, &hidden, drops.feed_forward, &x)
     }
+}
+
+/// All matrices of blocks that nobody else holds yet.
+pub fn matrices_mut(blocks: &mut [Arc<Block>]) -> impl Iterator<Item = &mut Matrix> {
+    blocks.iter_mut().filter_map(Arc::get_mut).flat_map(Block::matrices_mut)
 }
 
 /// What comes before the head: embeddings and the large transformer.
@@ -91,9 +100,10 @@ pub struct Backbone {
     tokens: Vec<Param>,
     aggregation: Matrix,
     aggregation_bias: Param,
-    layers: Vec<Block>,
+    /// The blocks.
+    pub layers: Vec<Arc<Block>>,
     /// Turns of the positions, shared with the head.
-    pub table: Table,
+    pub table: Arc<Table>,
 }
 
 impl Backbone {
@@ -110,15 +120,15 @@ impl Backbone {
             aggregation: Matrix::new(at, "aggregation_layer.weight", [dim, k * dim])?,
             aggregation_bias: at.get("aggregation_layer.bias", &[dim])?,
             layers: (0..config.layers)
-                .map(|i| Block::new(&at.scope(format_args!("layers.{i}")), config))
+                .map(|i| Block::new(&at.scope(format_args!("layers.{i}")), config).map(Arc::new))
                 .collect::<Result<_>>()?,
-            table: Table::new(config)?,
+            table: Arc::new(Table::new(config)?),
         })
     }
 
     /// All matrices in the order of the computation.
     pub fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Matrix> {
-        std::iter::once(&mut self.aggregation).chain(self.layers.iter_mut().flat_map(Block::matrices_mut))
+        std::iter::once(&mut self.aggregation).chain(matrices_mut(&mut self.layers))
     }
 
     /// The input of the first position: class indices (b, 1, 1) to (b, 1, dim).
@@ -139,12 +149,12 @@ impl Backbone {
         self.aggregation.with(e, &embedded, op, &[&e.param(&self.aggregation_bias)?])
     }
 
-    /// The embedding of sub-code `i` alone, as the head reads it: (b, t, 1) to (b, t, dim).
+    /// The embeddings of some sub-codes side by side, as the head reads them: (b, t, n) to (b, t, n * dim).
     ///
     /// # Errors
     /// The operation's.
-    pub fn embed_code<E: Exec>(&self, e: &E, i: usize, codes: &E::Value) -> Result<E::Value> {
-        lookup(e, codes, &self.tokens[i..=i])
+    pub fn embed_each<E: Exec>(&self, e: &E, which: Range<usize>, codes: &E::Value) -> Result<E::Value> {
+        lookup(e, codes, &self.tokens[which])
     }
 
     /// Inputs (b, t, dim) to the outputs of all layers. `attend(layer, e, qkv)` is what [`Block::forward`] asks
@@ -159,7 +169,7 @@ impl Backbone {
         attend: impl Fn(usize, &E, &E::Value) -> Result<E::Value>,
     ) -> Result<E::Value> {
         for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(e, &x, |e, qkv| attend(i, e, qkv))?;
+            x = layer.forward(e, &x, Drops::default(), |e, qkv| attend(i, e, qkv))?;
         }
         Ok(x)
     }

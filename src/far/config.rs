@@ -6,7 +6,7 @@ use crate::weights::{Listing, Manifest, Metadata, Source};
 
 const CLASSES: &str = "cls_embedding.embedding_table.weight";
 /// Most sub-codes of a position: as many tables as an embedding reads at once.
-const MAX_CODEBOOKS: usize = crate::ops::embedding::MAX_TABLES;
+pub const MAX_CODEBOOKS: usize = crate::ops::embedding::MAX_TABLES;
 /// Largest side of a grid that a file may ask for.
 const MAX_GRID: usize = 1 << 12;
 

@@ -110,7 +110,7 @@ impl Generator {
             let cache = KvCache::new(&workspace, config, rows, positions, 1, self.cache_type())?;
             let mut index = indices(&workspace, [rows, 1, 1])?;
             index.data_mut::<u32>()?.copy_from_slice(classes);
-            let mut input = self.backbone.embed_classes(&e, &index)?;
+            let mut input = self.model.backbone.embed_classes(&e, &index)?;
             let mut first = 0;
             while first < positions {
                 // The class's position by itself.
@@ -122,7 +122,7 @@ impl Generator {
                     for (at, to) in before.data_mut::<u32>()?.iter_mut().enumerate() {
                         *to = code(at / (width * k), at % k, first - 1 + at / k % width);
                     }
-                    input = self.backbone.embed_codes(&e, &before)?;
+                    input = self.model.backbone.embed_codes(&e, &before)?;
                 }
                 let h = self.backbone_forward(&e, input.clone(), &cache, first)?;
                 let h = h.reshape([rows * width, 1, config.dim])?;

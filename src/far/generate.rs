@@ -111,7 +111,7 @@ impl<'a> Generation<'a> {
             return Ok(());
         }
         let e = Eager::new(&self.model.device, &self.workspace);
-        let mut input = self.model.backbone.embed_classes(&e, &self.classes)?;
+        let mut input = self.model.model.backbone.embed_classes(&e, &self.classes)?;
         let mut at = 0;
         loop {
             let width = input.shape()[1];
@@ -123,7 +123,7 @@ impl<'a> Generation<'a> {
             let width = (PREFIX_ROWS / rows).clamp(1, given - at);
             let mut codes = indices(&self.workspace, [rows, width, self.last.shape()[2]])?;
             self.copy_rows(at - 1, codes.data_mut::<u32>()?, width);
-            input = self.model.backbone.embed_codes(&e, &codes)?;
+            input = self.model.model.backbone.embed_codes(&e, &codes)?;
         }
         self.continue_at(given)
     }
@@ -169,8 +169,8 @@ impl<'a> Generation<'a> {
         let (k, positions, position) = (model.config().codebooks, model.config().positions(), self.next);
         let e = Eager::new(&model.device, &self.workspace);
         let input = match position {
-            0 => model.backbone.embed_classes(&e, &self.classes)?,
-            _ => model.backbone.embed_codes(&e, &self.last)?,
+            0 => model.model.backbone.embed_classes(&e, &self.classes)?,
+            _ => model.model.backbone.embed_codes(&e, &self.last)?,
         };
         let h = model.backbone_forward(&e, input, &self.cache, position)?;
         let (last, sampling) = (&mut self.last, &self.sampling);

@@ -1,10 +1,13 @@
-use super::backbone::{Backbone, Block, Norm};
+use super::backbone::{Backbone, Block, Norm, matrices_mut};
 use super::config::{self, Config};
 use super::matrix::Matrix;
+use super::noise::Drops;
 use crate::error::Result;
 use crate::exec::Exec;
 use crate::nn::Params;
+use crate::ops::concat::{Columns, Concat};
 use crate::ops::linear::{Activation, Linear};
+use std::sync::Arc;
 
 /// What turns the backbone's output at a position into logits of its sub-codes.
 pub struct Head {
@@ -15,7 +18,7 @@ pub struct Head {
 
 enum Kind {
     /// Blocks over [h, code 1, ..., code k - 1], one slot after the other.
-    AutoRegressive(Vec<Block>),
+    AutoRegressive(Vec<Arc<Block>>),
     /// The classifiers alone.
     Linear,
     /// A layer with GELU before each classifier.
@@ -36,7 +39,7 @@ impl Head {
         };
         let (kind, outputs) = match config.head {
             config::Head::AutoRegressive { layers } => {
-                let block = |i| Block::new(&at.scope(format_args!("ar_head.{i}")), config);
+                let block = |i| Block::new(&at.scope(format_args!("ar_head.{i}")), config).map(Arc::new);
                 (Kind::AutoRegressive((0..layers).map(block).collect::<Result<_>>()?), all("", [n, dim])?)
             }
             config::Head::Linear => (Kind::Linear, all("", [n, dim])?),
@@ -47,12 +50,12 @@ impl Head {
 
     /// All matrices, about in the order of the computation.
     pub fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Matrix> {
-        let (blocks, first): (&mut [Block], &mut [Matrix]) = match &mut self.kind {
+        let (blocks, first): (&mut [Arc<Block>], &mut [Matrix]) = match &mut self.kind {
             Kind::AutoRegressive(blocks) => (blocks, &mut []),
             Kind::Linear => (&mut [], &mut []),
             Kind::Mlp(first) => (&mut [], first),
         };
-        blocks.iter_mut().flat_map(Block::matrices_mut).chain(first).chain(&mut self.outputs)
+        matrices_mut(blocks).chain(first).chain(&mut self.outputs)
     }
 
     /// Goes through the sub-codes of a position. `h` (b, 1, dim) is the backbone's output there; `choose(i,
@@ -71,25 +74,67 @@ impl Head {
     ) -> Result<()> {
         let rows = e.desc(h).shape[0];
         let mut codes: Option<E::Value> = None;
-        for (i, output) in self.outputs.iter().enumerate() {
+        for i in 0..self.outputs.len() {
             let mut x = match (&self.kind, &codes) {
-                (Kind::AutoRegressive(_), Some(codes)) => backbone.embed_code(e, i - 1, codes)?,
+                (Kind::AutoRegressive(_), Some(codes)) => backbone.embed_each(e, i - 1..i, codes)?,
                 _ => h.clone(),
             };
-            if let Kind::AutoRegressive(blocks) = &self.kind {
-                for (layer, block) in blocks.iter().enumerate() {
-                    x = block.forward(e, &x, |e, qkv| attend(i, layer, e, qkv))?;
-                }
+            for (layer, block) in self.blocks().iter().enumerate() {
+                x = block.forward(e, &x, Drops::default(), |e, qkv| attend(i, layer, e, qkv))?;
             }
-            x = self.norm.forward(e, &x)?;
-            if let Kind::Mlp(first) = &self.kind {
-                let op = Linear { activation: Activation::Gelu, ..Linear::default() };
-                x = first[i].with(e, &x, op, &[])?;
-            }
-            let logits = output.forward(e, &x)?;
+            let logits = self.classify(e, i, &self.norm.forward(e, &x)?)?;
             let n = e.desc(&logits).shape[2];
             codes = Some(choose(i, e.reshape(&logits, &[rows, n])?)?);
         }
         Ok(())
+    }
+
+    /// The blocks; none in the ablations.
+    pub fn blocks(&self) -> &[Arc<Block>] {
+        match &self.kind {
+            Kind::AutoRegressive(blocks) => blocks,
+            Kind::Linear | Kind::Mlp(_) => &[],
+        }
+    }
+
+    /// The logits of known sub-codes, (rows, N) each. `h` (rows, 1, dim) are the backbone's outputs, `codes`
+    /// (rows, 1, k - 1) all sub-codes but the last, which only blocks read; `run` takes the slots (rows, k, dim)
+    /// through [`Head::blocks`].
+    ///
+    /// # Errors
+    /// Those of the operations and of `run`.
+    pub fn forced<E: Exec>(
+        &self,
+        e: &E,
+        backbone: &Backbone,
+        h: &E::Value,
+        codes: &E::Value,
+        run: impl FnOnce(E::Value) -> Result<E::Value>,
+    ) -> Result<Vec<E::Value>> {
+        let (k, shape) = (self.outputs.len(), e.desc(h).shape);
+        let (rows, dim) = (shape[0], shape[2]);
+        if self.blocks().is_empty() {
+            let x = self.norm.forward(e, &e.reshape(h, &[rows, dim])?)?;
+            return (0..k).map(|i| self.classify(e, i, &x)).collect();
+        }
+        let mut x = h.clone();
+        if k > 1 {
+            let before = backbone.embed_each(e, 0..k - 1, codes)?;
+            let [slots] = e.apply(Concat, &[h, &before])?;
+            x = e.reshape(&slots, &[rows, k, dim])?;
+        }
+        let x = e.reshape(&self.norm.forward(e, &run(x)?)?, &[rows, k * dim])?;
+        let slot = |i: usize| {
+            let [x] = e.apply(Columns { first: i * dim, count: dim }, &[&x])?;
+            self.classify(e, i, &x)
+        };
+        (0..k).map(slot).collect()
+    }
+
+    /// What is normalised (..., dim) to the logits of sub-code i (..., N).
+    fn classify<E: Exec>(&self, e: &E, i: usize, x: &E::Value) -> Result<E::Value> {
+        let Kind::Mlp(first) = &self.kind else { return self.outputs[i].forward(e, x) };
+        let op = Linear { activation: Activation::Gelu, ..Linear::default() };
+        self.outputs[i].forward(e, &first[i].with(e, x, op, &[])?)
     }
 }

@@ -1,6 +1,8 @@
 use crate::error::{Context, Error, Result};
 use crate::exec::{Cx, Exec, Param, Prepare};
 use crate::nn::{Params, Precision};
+use crate::ops::dropout::Dropout;
+use crate::ops::gate::Gate;
 use crate::ops::linear::{Linear, SwiGlu};
 use crate::tensor::{Allocate, Bytes, DType, Desc, HeapAllocator, Storage, Tensor};
 use crate::weights::{cast, quantize, scale_name};
@@ -123,12 +125,22 @@ impl Matrix {
         self.with(e, x, Linear::default(), &[])
     }
 
-    /// The same plus `skip` (..., n).
+    /// The same, after `drop` if there is one, plus `skip` (..., n).
     ///
     /// # Errors
-    /// The operation's.
-    pub fn forward_add<E: Exec>(&self, e: &E, x: &E::Value, skip: &E::Value) -> Result<E::Value> {
-        self.with(e, x, Linear { residual: true, ..Linear::default() }, &[skip])
+    /// The operations'.
+    pub fn forward_add<E: Exec>(
+        &self,
+        e: &E,
+        x: &E::Value,
+        drop: Option<Dropout>,
+        skip: &E::Value,
+    ) -> Result<E::Value> {
+        let Some(drop) = drop else {
+            return self.with(e, x, Linear { residual: true, ..Linear::default() }, &[skip]);
+        };
+        let [y] = e.apply(Dropout { residual: true, ..drop }, &[&self.forward(e, x)?, skip])?;
+        Ok(y)
     }
 
     /// Any use of the layer, with the inputs that follow the weight.
@@ -152,6 +164,10 @@ impl Matrix {
     /// # Errors
     /// The operation's.
     pub fn swiglu<E: Exec>(e: &E, x: &E::Value, gate: &Matrix, up: &Matrix) -> Result<E::Value> {
+        if E::REMEMBERS {
+            let [y] = e.apply(Gate, &[&gate.forward(e, x)?, &up.forward(e, x)?])?;
+            return Ok(y);
+        }
         let ((gate, gate_scale), (up, up_scale)) = (gate.values(e)?, up.values(e)?);
         let [y] = match (&gate_scale, &up_scale) {
             (Some(a), Some(b)) => e.apply(SwiGlu, &[x, &gate, &up, a, b])?,

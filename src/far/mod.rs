@@ -8,11 +8,15 @@ mod generate;
 mod head;
 mod kv_cache;
 mod matrix;
+mod model;
+mod noise;
 mod rotary;
 mod sampler;
 
 pub use config::Config;
 pub use generate::Generation;
+pub use model::{Known, Model};
+pub use noise::Noise;
 pub use sampler::Sampling;
 
 use crate::backend::{Device, Workspaces};
@@ -23,8 +27,6 @@ use crate::nn::{Numerics, Params, Precision};
 use crate::ops::kv_attention::{Cache, KvAttention};
 use crate::tensor::{DType, Tensor};
 use crate::weights::Source;
-use backbone::Backbone;
-use head::Head;
 use kv_cache::KvCache;
 use std::ops::ControlFlow;
 
@@ -43,8 +45,7 @@ pub struct Options {
 pub struct Generator {
     device: Device,
     config: Config,
-    backbone: Backbone,
-    head: Head,
+    model: Model,
     precision: Precision,
     /// What is left for workspaces.
     memory_limit: Option<usize>,
@@ -64,14 +65,13 @@ impl Generator {
     pub fn open(device: &Device, source: &Source, options: &Options) -> Result<Generator> {
         let config = Config::infer(source)?;
         let params = Params::new(source, Numerics { precision: options.precision, compact: false });
-        let (mut backbone, mut head) = (Backbone::new(&params, &config)?, Head::new(&params, &config)?);
-        let mut matrices: Vec<_> = backbone.matrices_mut().chain(head.matrices_mut()).collect();
+        let mut model = Model::new(&params, &config)?;
+        let mut matrices: Vec<_> = model.matrices_mut().collect();
         let made = matrix::round(&mut matrices, options.precision, options.memory_limit)?;
         let memory_limit = options.memory_limit.map(|limit| limit - made);
         Ok(Generator {
             device: device.clone(),
-            backbone,
-            head,
+            model,
             precision: options.precision,
             memory_limit,
             workspaces: Workspaces::new(device.clone(), memory_limit),
@@ -216,7 +216,9 @@ impl Generator {
 
     /// Inputs (b, t, dim), the first of which is at `position`, to the backbone's outputs.
     fn backbone_forward(&self, e: &Eager<'_>, x: Tensor, cache: &KvCache, position: usize) -> Result<Tensor> {
-        self.backbone.forward(e, x, |layer, e, qkv| self.attend(e, qkv, &cache.backbone, layer, position))
+        self.model
+            .backbone
+            .forward(e, x, |layer, e, qkv| self.attend(e, qkv, &cache.backbone, layer, position))
     }
 
     /// The backbone's output h (b, 1, dim) through the head; see [`Head::forward`].
@@ -228,7 +230,7 @@ impl Generator {
         choose: impl FnMut(usize, Tensor) -> Result<Tensor>,
     ) -> Result<()> {
         let attend = |slot, layer, e: &Eager<'_>, qkv: &Tensor| self.attend(e, qkv, cache, layer, slot);
-        self.head.forward(e, &self.backbone, h, attend, choose)
+        self.model.head.forward(e, &self.model.backbone, h, attend, choose)
     }
 
     fn attend(
@@ -239,7 +241,7 @@ impl Generator {
         layer: usize,
         position: usize,
     ) -> Result<Tensor> {
-        let table = self.backbone.table.values(e)?;
+        let table = self.model.backbone.table.values(e)?;
         let [y] = e.run(&KvAttention { layer, position, cache }, &[qkv, &table])?;
         Ok(y)
     }

@@ -1,6 +1,8 @@
 use super::config::Config;
 use crate::error::Result;
 use crate::exec::{Exec, Param};
+use crate::ops::attention::Attention;
+use crate::ops::rotary::Rotary;
 use crate::tensor::Tensor;
 
 /// Base of the frequencies.
@@ -45,5 +47,16 @@ impl Table {
     /// `OutOfMemory`.
     pub fn values<E: Exec>(&self, e: &E) -> Result<E::Value> {
         e.param(&self.values)
+    }
+
+    /// Causal attention of sequences that are there whole, in `heads` heads: packed queries, keys and values
+    /// (b, t, 3 * dim), not yet turned, to (b, t, dim).
+    ///
+    /// # Errors
+    /// The operations'.
+    pub fn attend<E: Exec>(&self, e: &E, qkv: &E::Value, heads: usize) -> Result<E::Value> {
+        let [turned] = e.apply(Rotary { heads, first: 0 }, &[qkv, &self.values(e)?])?;
+        let [y] = e.apply(Attention { heads, causal: true }, &[&turned])?;
+        Ok(y)
     }
 }

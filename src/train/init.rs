@@ -4,6 +4,7 @@
 use super::feature_head;
 use super::recipe::Recipe;
 use crate::error::{Error, Result};
+use crate::far;
 use crate::rng::Stream;
 use crate::tensor::{Shape, Tensor};
 use crate::weights::{Manifest, Source};
@@ -87,6 +88,25 @@ pub fn discriminator(width: usize, seed: u64) -> Result<Source> {
         _ => by_fan(name, shape, &shapes),
     };
     Ok(Source::from_tensors(made(&manifest, seed, law)?, BTreeMap::new()))
+}
+
+/// A generator's weights: normal of deviation 0.02, the output heads zero, so that it begins with no opinion.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub fn far(config: &far::Config, seed: u64) -> Result<Source> {
+    // The classifiers themselves, not the layers before them in the head of two.
+    let last = match config.head {
+        far::config::Head::Mlp { .. } => ".2.weight",
+        _ => ".weight",
+    };
+    let law = |name: &str, shape: &[usize]| match shape.len() {
+        _ if name.starts_with("output_") && name.ends_with(last) => Law::Constant(0.0),
+        1 if name.ends_with(".bias") => Law::Constant(0.0),
+        1 => Law::Constant(1.0),
+        _ => Law::Normal(0.0, 0.02),
+    };
+    Ok(Source::from_tensors(made(&config.manifest(), seed, law)?, config.metadata()))
 }
 
 /// PyTorch's default of a convolution or linear layer: uniform within 1 / sqrt(inputs of an output), bias likewise;

@@ -1,8 +1,9 @@
-//! Training: the losses, the optimiser, and one step of the tokenizer's. The networks are those that inference runs;
-//! a tape records them.
+//! Training: the losses, the optimiser, and one step of the tokenizer's and of the generator's. The networks are those
+//! that inference runs; a tape records them.
 
 pub mod codes;
 pub mod data;
+pub mod far;
 mod feature_head;
 pub mod init;
 pub mod loss;
@@ -18,10 +19,12 @@ pub use recipe::Recipe;
 pub use report::{Report, Scalar};
 pub use step::{Gradients, State, Trainer};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exec::Eager;
 use crate::ops::add::Add;
-use crate::tensor::{DType, Desc, Tensor};
+use crate::tensor::{Allocate, DType, Desc, HeapAllocator, Shape, Tensor};
+use crate::weights::{Info, Source};
+use std::collections::BTreeMap;
 
 /// How a tape adds gradients.
 fn add(e: &Eager<'_>, a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -39,4 +42,19 @@ fn scalar(e: &Eager<'_>, value: f64) -> Result<Tensor> {
 /// The number that a tensor of one element is.
 fn value(tensor: &Tensor) -> Result<f64> {
     Ok(f64::from(tensor.data::<f32>()?[0]))
+}
+
+/// Weights of the same names and shapes, all of them zeros in the same memory: a network whose weights are the trainer's
+/// needs none of its own.
+fn hollow(weights: &Source) -> Result<Source> {
+    let bytes = |info: &Info| info.count().saturating_mul(DType::F32.size());
+    let floats = || weights.listing().iter().filter(|(_, info)| info.dtype.is_weight());
+    let zeros = HeapAllocator.allocate(floats().map(|(_, info)| bytes(info)).max().unwrap_or(0))?;
+    let one = |(name, info): (&str, &Info)| {
+        let shape = Shape::try_from_slice(&info.shape).ok_or_else(|| {
+            Error::format(format!("{}: tensor {name} is {info}: too many axes", weights.name()))
+        })?;
+        Ok((name.to_string(), Tensor::new(Desc::plain(shape, DType::F32), zeros.clone())?))
+    };
+    Ok(Source::from_tensors(floats().map(one).collect::<Result<Vec<_>>>()?, BTreeMap::new()))
 }

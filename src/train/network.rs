@@ -7,9 +7,9 @@ use crate::exec::{Exec, Tape, Var};
 use crate::nn::{Numerics, Params};
 use crate::ops::concat::Concat;
 use crate::teachers::{Discriminator, Lpips, Teacher};
-use crate::tensor::{Allocate, DType, Desc, HeapAllocator, Shape, Tensor};
+use crate::tensor::Tensor;
 use crate::tokenizer::{Config, Model};
-use crate::weights::{Info, Source};
+use crate::weights::Source;
 use std::collections::BTreeMap;
 
 /// The frozen networks of a run.
@@ -68,7 +68,7 @@ impl TokenizerNetwork {
                 weights.name()
             )));
         }
-        let shapes = hollow(weights)?;
+        let shapes = super::hollow(weights)?;
         let mut heads = Vec::new();
         for semantic in &recipe.loss.semantic {
             let branch = config.branches.iter().position(|b| b.name == semantic.branch);
@@ -185,19 +185,4 @@ impl TokenizerNetwork {
             .map(|name| Ok((name.to_string(), source.tensor(name)?.to_f32()?)))
             .collect()
     }
-}
-
-/// Weights of the same names and shapes, all of them zeros in the same memory: a network whose weights are the trainer's
-/// needs none of its own.
-fn hollow(weights: &Source) -> Result<Source> {
-    let bytes = |info: &Info| info.count().saturating_mul(DType::F32.size());
-    let floats = || weights.listing().iter().filter(|(_, info)| info.dtype.is_weight());
-    let zeros = HeapAllocator.allocate(floats().map(|(_, info)| bytes(info)).max().unwrap_or(0))?;
-    let one = |(name, info): (&str, &Info)| {
-        let shape = Shape::try_from_slice(&info.shape).ok_or_else(|| {
-            Error::format(format!("{}: tensor {name} is {info}: too many axes", weights.name()))
-        })?;
-        Ok((name.to_string(), Tensor::new(Desc::plain(shape, DType::F32), zeros.clone())?))
-    };
-    Ok(Source::from_tensors(floats().map(one).collect::<Result<Vec<_>>>()?, BTreeMap::new()))
 }

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::ops::mean_error::Power;
 use crate::tokenizer::Config;
 use crate::tokenizer::config::Branch;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// A tokenizer's training.
@@ -231,18 +232,7 @@ impl Recipe {
     /// # Errors
     /// `InvalidArgument` that names the line or the key.
     pub fn parse(text: &str, overrides: &[String]) -> Result<Recipe> {
-        let mut table: toml::Table = text.parse().map_err(|e| misread(&e))?;
-        for text in overrides {
-            let (path, value) = text
-                .split_once('=')
-                .ok_or_else(|| Error::invalid(format!("{text:?}: expected KEY=VALUE")))?;
-            // A bare word is a string.
-            let value =
-                format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("value"));
-            let value = value.unwrap_or_else(|| text[path.len() + 1..].to_string().into());
-            set(&mut table, path, value)?;
-        }
-        let recipe: Recipe = toml::Value::Table(table).try_into().map_err(|e| misread(&e))?;
+        let recipe: Recipe = over(&Recipe::default(), text, overrides)?;
         recipe.check()?;
         Ok(recipe)
     }
@@ -252,7 +242,7 @@ impl Recipe {
     /// # Errors
     /// `Internal`, if ever.
     pub fn print(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|e| Error::internal(format!("recipe: {e}")))
+        print(self)
     }
 
     fn check(&self) -> Result<()> {
@@ -269,6 +259,37 @@ impl Recipe {
         }
         Ok(())
     }
+}
+
+/// The recipe `base` with what a toml text says in its place, and then what `overrides` of the form `a.b=value` say.
+pub(super) fn over<T: Serialize + DeserializeOwned>(base: &T, text: &str, overrides: &[String]) -> Result<T> {
+    let mut table = toml::Table::try_from(base).map_err(|e| Error::internal(format!("recipe: {e}")))?;
+    lay(&mut table, text.parse().map_err(|e| misread(&e))?);
+    for text in overrides {
+        let (path, value) =
+            text.split_once('=').ok_or_else(|| Error::invalid(format!("{text:?}: expected KEY=VALUE")))?;
+        // A bare word is a string.
+        let value =
+            format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("value"));
+        let value = value.unwrap_or_else(|| text[path.len() + 1..].to_string().into());
+        set(&mut table, path, value)?;
+    }
+    toml::Value::Table(table).try_into().map_err(|e| misread(&e))
+}
+
+/// Puts the values of one table over those of another, table by table.
+fn lay(under: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(toml::Value::Table(under)), toml::Value::Table(over)) => lay(under, over),
+            (_, value) => drop(under.insert(key, value)),
+        }
+    }
+}
+
+/// A whole recipe as toml.
+pub(super) fn print(recipe: &impl Serialize) -> Result<String> {
+    toml::to_string_pretty(recipe).map_err(|e| Error::internal(format!("recipe: {e}")))
 }
 
 fn misread(cause: &toml::de::Error) -> Error {

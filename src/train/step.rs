@@ -152,7 +152,6 @@ impl Trainer {
         adversarial: f64,
         report: &mut Report,
     ) -> Result<(Tensors, Tensor, Vec<Tensor>)> {
-        let e = Eager::new(&self.device, &self.workspace);
         let tape = Tape::new(Eager::new(&self.device, &self.workspace), &self.state.weights, add)
             .with_others(&self.state.discriminator)
             .with_checkpoints(self.recipe.checkpoint_blocks);
@@ -163,17 +162,7 @@ impl Trainer {
             report.push("adaptive_weight", scale);
             terms.iter_mut().filter(|t| t.name == "adversarial").for_each(|t| t.weight *= scale);
         }
-        for term in &terms {
-            report.push(&term.name, term.reported()?);
-        }
-        report.push("total", loss::total(&terms)?);
-        let seeds = terms.iter().filter(|t| t.weight * t.factor != 0.0);
-        let seeds: Vec<(&Var, Tensor)> =
-            seeds.map(|term| Ok((&term.value, term.seed(&tape)?))).collect::<Result<_>>()?;
-        let gradients = tape.into_gradients(&seeds)?;
-        let norms = Norms::of(&e, &gradients)?;
-        report.push("grad_norm", norms.total);
-        report.gradients = norms.each;
+        let gradients = loss::gradients(tape, &terms, report)?;
         Ok((gradients, reconstruction.tensor().clone(), normed))
     }
 

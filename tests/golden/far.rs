@@ -9,31 +9,31 @@ use fqgan::weights::{Map, Source};
 use std::sync::Arc;
 
 /// A golden file.
-struct Golden {
-    file: Source,
+pub struct Golden {
+    pub file: Source,
 }
 
 impl Golden {
-    fn open(name: &str) -> Golden {
+    pub fn open(name: &str) -> Golden {
         let path = common::golden(&format!("{name}.safetensors"));
         Golden { file: Source::open(path, Map::On).unwrap() }
     }
 
-    fn k(&self) -> usize {
+    pub fn k(&self) -> usize {
         (1..).take_while(|i| self.file.contains(&format!("idx_{i}"))).count()
     }
 
-    fn numbers(&self, name: &str) -> Vec<u32> {
+    pub fn numbers(&self, name: &str) -> Vec<u32> {
         let tensor = self.file.tensor(name).unwrap();
         tensor.data::<i32>().unwrap().iter().map(|&v| v as u32).collect()
     }
 
-    fn string(&self, name: &str) -> &str {
+    pub fn string(&self, name: &str) -> &str {
         self.file.metadata(name).unwrap()
     }
 
     /// `NAME_1`..`NAME_k`, each (count, steps), as (count, k, positions); zeros after the steps.
-    fn codes(&self, name: &str, count: usize, positions: usize) -> Vec<u32> {
+    pub fn codes(&self, name: &str, count: usize, positions: usize) -> Vec<u32> {
         let k = self.k();
         let mut codes = vec![0; count * k * positions];
         for i in 0..k {
@@ -54,7 +54,8 @@ fn open(name: &str, isa: Isa, side: usize) -> Generator {
     open_as(name, isa, side, Precision::F32)
 }
 
-fn open_as(name: &str, isa: Isa, side: usize, precision: Precision) -> Generator {
+/// Formula weights of a generator on a grid of that side.
+pub fn source(name: &str, side: usize) -> Source {
     let mut source = Source::open(common::formula_file(name), Map::On).unwrap();
     if side != 16 {
         // The file has no strings, and shapes do not tell the grid.
@@ -62,6 +63,11 @@ fn open_as(name: &str, isa: Isa, side: usize, precision: Precision) -> Generator
         let strings = [("fqgan.grid_width", side), ("fqgan.grid_height", side)];
         source = Source::from_tensors(tensors, strings.map(|(k, v)| (k.into(), v.to_string())).into());
     }
+    source
+}
+
+fn open_as(name: &str, isa: Isa, side: usize, precision: Precision) -> Generator {
+    let source = source(name, side);
     Generator::open(&device(isa), &source, &Options { precision, ..Options::default() }).unwrap()
 }
 

@@ -6,6 +6,7 @@ mod common;
 
 mod bf16;
 mod far;
+mod far_step;
 mod teachers;
 mod tokenizer;
 mod train_step;

@@ -1,3 +1,4 @@
+use crate::gradients::check_gradients;
 use crate::table::{Case, check, random, refuses};
 use fqgan::ops::rms_norm::RmsNorm;
 use fqgan::tensor::{DType, Tensor};
@@ -53,5 +54,13 @@ proptest! {
     #[test]
     fn any_shape(seed in 0u64..1000, rows in 1usize..40, c in 1usize..300) {
         check(&case(seed, &[rows], c, 1e-5));
+    }
+}
+
+#[test]
+fn gradients() {
+    for (lead, c) in [(&[2, 3][..], 18), (&[], 5), (&[70], 3), (&[1], 1)] {
+        let case = case(3, lead, c, 1e-2);
+        check_gradients(RmsNorm { eps: 1e-2 }, &case.inputs, &[0, 1], 1e-5, |all| case.expected(all));
     }
 }

@@ -1,3 +1,4 @@
+use crate::gradients::check_gradients;
 use crate::table::{Case, check, random, refuses};
 use fqgan::ops::rotary::Rotary;
 use fqgan::tensor::{DType, Tensor};
@@ -64,5 +65,14 @@ proptest! {
     fn any_shape(seed in 0u64..1000, b in 1usize..4, t in 1usize..20, heads in 1usize..5, pairs in 1usize..20,
                  first in 0usize..9) {
         check(&case(seed, [b, t], heads, pairs, first));
+    }
+}
+
+/// The table is any numbers here, no rotations: the rule is the transposed matrix all the same.
+#[test]
+fn gradients() {
+    for (shape, heads, pairs, first) in [([2, 3], 2, 2, 1), ([1, 1], 1, 1, 0)] {
+        let case = case(3, shape, heads, pairs, first);
+        check_gradients(Rotary { heads, first }, &case.inputs, &[0], 2e-6, |all| case.expected(all));
     }
 }

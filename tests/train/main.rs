@@ -3,6 +3,7 @@
 
 mod codes;
 mod data;
+mod far;
 mod recipes;
 mod small;
 mod steps;

@@ -62,7 +62,7 @@ fn what_cannot_be_meant_is_refused() {
         ("", &["loss.entropy_ratio=many"], "invalid type"),
         ("", &["loss.entropy_temperature=0.0"], "expected more than 0"),
         ("[[loss.semantic]]\nbranch = \"x\"\nhead = \"h\"\nteacher = \"t\"", &[], "no branch \"x\""),
-        ("", &["loss.entropy_ratio.deep=1"], "invalid type: map, expected f64"),
+        ("", &["loss.entropy_ratio.deep=1"], "entropy_ratio is no table"),
     ] {
         let error = parse(text, overrides).unwrap_err();
         assert!(error.message().contains(says), "{:?} lacks {says:?}", error.message());

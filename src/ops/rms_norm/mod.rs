@@ -1,12 +1,13 @@
 //! Root-mean-square normalisation over the last axis: y = x / sqrt(mean(x^2) + eps) * weight (Zhang and
 //! Sennrich, 2019).
 
+mod backward;
 mod cpu;
 
 use super::check::{expect, expect_type, inputs};
 use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::exec::{Cost, Cx, Op};
+use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
 /// Each row divided by its root mean square, then scaled per channel.
@@ -41,5 +42,9 @@ impl Op for RmsNorm {
         match cx.device {
             Device::Cpu(cpu) => cpu::rms_norm(self, cpu, all, &mut outputs[0]),
         }
+    }
+
+    fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
+        backward::rms_norm(self, e, pass)
     }
 }

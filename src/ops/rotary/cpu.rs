@@ -6,7 +6,14 @@ use crate::tensor::Tensor;
 /// Elements a block, about.
 const BLOCK: usize = 16384;
 
-pub(super) fn rotary(op: &Rotary, cpu: &Cpu, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
+/// `turn(from, angles, to)` does a head.
+pub(super) fn rotary(
+    op: &Rotary,
+    cpu: &Cpu,
+    all: &[&Tensor],
+    out: &mut Tensor,
+    turn: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+) -> Result<()> {
     let [_, t, packed] = all[0].shape().dims().ok_or_else(|| Error::internal("qkv lost its axes"))?;
     let (qkv, table) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
     if qkv.is_empty() {

@@ -1,6 +1,7 @@
 //! Rotary position embedding (Su et al., 2021) of packed queries and keys: neighbouring pairs (2i, 2i + 1) of a
 //! head are turned by the angle that the position's table row gives pair i.
 
+mod backward;
 mod cpu;
 
 pub(in crate::ops) use cpu::turn;
@@ -8,7 +9,7 @@ pub(in crate::ops) use cpu::turn;
 use super::check::{dims, expect_type, inputs};
 use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::exec::{Cost, Cx, Op};
+use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
 /// Turns the queries and keys of packed qkv; values pass as they are.
@@ -52,7 +53,11 @@ impl Op for Rotary {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
-            Device::Cpu(cpu) => cpu::rotary(self, cpu, all, &mut outputs[0]),
+            Device::Cpu(cpu) => cpu::rotary(self, cpu, all, &mut outputs[0], turn),
         }
+    }
+
+    fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
+        backward::rotary(self, e, pass)
     }
 }

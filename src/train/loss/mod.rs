@@ -18,6 +18,8 @@ pub use semantic::semantic;
 use crate::error::Result;
 use crate::exec::{Tape, Var};
 use crate::tensor::Tensor;
+use crate::train::optim::{Norms, Tensors};
+use crate::train::report::Report;
 
 /// One term of a loss.
 pub struct Term {
@@ -32,7 +34,7 @@ pub struct Term {
 }
 
 impl Term {
-    fn new(name: impl Into<String>, value: Var) -> Term {
+    pub(super) fn new(name: impl Into<String>, value: Var) -> Term {
         Term { name: name.into(), value, factor: 1.0, weight: 1.0 }
     }
 
@@ -68,4 +70,24 @@ impl Term {
 /// None that terms can give.
 pub fn total(terms: &[Term]) -> Result<f64> {
     terms.iter().try_fold(0.0, |sum, term| Ok(sum + term.weight * term.reported()?))
+}
+
+/// The gradients of the total. The report gets the terms, `total`, `grad_norm` and the length of each gradient.
+///
+/// # Errors
+/// Those of the rules.
+pub fn gradients(tape: Tape<'_>, terms: &[Term], report: &mut Report) -> Result<Tensors> {
+    for term in terms {
+        report.push(&term.name, term.reported()?);
+    }
+    report.push("total", total(terms)?);
+    let seeds = terms.iter().filter(|t| t.weight * t.factor != 0.0);
+    let seeds: Vec<(&Var, Tensor)> =
+        seeds.map(|term| Ok((&term.value, term.seed(&tape)?))).collect::<Result<_>>()?;
+    let e = *tape.eager();
+    let gradients = tape.into_gradients(&seeds)?;
+    let norms = Norms::of(&e, &gradients)?;
+    report.push("grad_norm", norms.total);
+    report.gradients = norms.each;
+    Ok(gradients)
 }

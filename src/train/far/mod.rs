@@ -1,0 +1,177 @@
+//! FAR's training on codes that are known: the mean over the sub-codes of their cross entropies.
+
+mod recipe;
+
+pub use recipe::{FarHead, FarNetwork, FarRecipe, Kind, Rates};
+
+use super::loss::{self, Term};
+use super::optim::{self, Norms, Optimizer, Tensors};
+use super::report::Report;
+use super::{add, value};
+use crate::backend::{Device, Workspace};
+use crate::error::{Error, Result};
+use crate::exec::{Eager, Exec, Tape, Var};
+use crate::far::{Config, Known, Model, Noise};
+use crate::nn::{Numerics, Params};
+use crate::ops::cross_entropy::CrossEntropy;
+use crate::ops::mean::Mean;
+use crate::rng::Stream;
+use crate::weights::Source;
+
+/// All that a run changes.
+pub struct FarState {
+    /// Steps that were begun, those that moved nothing included.
+    pub steps: u64,
+    /// The weights.
+    pub weights: Tensors,
+    /// Their moments.
+    pub optimizer: Optimizer,
+    /// Their average, where the recipe wants one.
+    pub average: Tensors,
+}
+
+/// A generator in training.
+pub struct FarTrainer {
+    recipe: FarRecipe,
+    config: Config,
+    device: Device,
+    workspace: Workspace,
+    model: Model,
+    /// What the steps change.
+    pub state: FarState,
+}
+
+/// The last word of the places where classes are dropped: see [`Noise`] for the others.
+const CLASSES: u32 = 0xFA50_0003;
+
+impl FarTrainer {
+    /// A run that begins with these weights.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when they are of another network than the recipe's; `Format` when one is missing;
+    /// `OutOfMemory`.
+    pub fn new(recipe: &FarRecipe, device: &Device, weights: &Source) -> Result<FarTrainer> {
+        let (config, wanted) = (Config::infer(weights)?, recipe.model.config()?);
+        if config != wanted {
+            return Err(Error::invalid(format!(
+                "{}: not the recipe's network: {config:?}, expected {wanted:?}",
+                weights.name()
+            )));
+        }
+        let manifest = config.manifest();
+        let read = |name: &str| Ok((name.to_string(), weights.tensor(name)?.to_f32()?));
+        Ok(FarTrainer {
+            recipe: recipe.clone(),
+            device: device.clone(),
+            workspace: device.workspace(None).tight(),
+            model: Model::new(&Params::new(&super::hollow(weights)?, Numerics::default()), &config)?,
+            state: FarState {
+                steps: 0,
+                weights: manifest.iter().map(|(name, _)| read(name)).collect::<Result<_>>()?,
+                optimizer: Optimizer::new(&recipe.optimizer),
+                average: Tensors::new(),
+            },
+            config,
+        })
+    }
+
+    /// The network's extents.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Bytes of memory beside the weights' files: weights that moved, moments, activations.
+    pub fn workspace_bytes(&self) -> usize {
+        self.workspace.bytes()
+    }
+
+    /// One step on codes (n, positions, k) of pictures of these classes (n). What is dropped is a function of the seed
+    /// and the step. Weights stay where they are when a loss or a gradient is not finite: see [`Report::broken`].
+    ///
+    /// # Errors
+    /// `InvalidArgument` when lengths, classes or codes do not fit the network; the operations'; `OutOfMemory`.
+    pub fn step(&mut self, classes: &[u32], codes: &[u32], seed: u64) -> Result<Report> {
+        let noise = self.recipe.noise(seed, self.state.steps);
+        let dropped = self.drop_classes(classes, &noise)?;
+        let (report, gradients) = self.gradients(&dropped, codes, &noise)?;
+        if report.broken().is_none() {
+            self.apply(gradients, &report)?;
+        }
+        self.state.steps += 1;
+        Ok(report)
+    }
+
+    /// Some classes replaced by the null class.
+    fn drop_classes(&self, classes: &[u32], noise: &Noise) -> Result<Vec<u32>> {
+        let all = self.config.classes;
+        if let Some(class) = classes.iter().find(|&&class| class as usize >= all) {
+            return Err(Error::invalid(format!("class {class}: the network has classes 0 to {}", all - 1)));
+        }
+        let mut stream = Stream::new(noise.seed, [noise.step, 0, CLASSES]);
+        let mut draw = |&class: &u32| {
+            let dropped = f64::from(stream.uniform()) < self.recipe.dropout.classes;
+            if dropped { all as u32 } else { class }
+        };
+        Ok(classes.iter().map(&mut draw).collect())
+    }
+
+    /// The losses, `cross_entropy_1` and so on in nats, and their gradients, weights as they are. The class that is
+    /// one past the last is the null class.
+    ///
+    /// # Errors
+    /// As [`FarTrainer::step`].
+    pub fn gradients(&self, classes: &[u32], codes: &[u32], noise: &Noise) -> Result<(Report, Tensors)> {
+        let e = Eager::new(&self.device, &self.workspace);
+        let tape = Tape::new(e, &self.state.weights, add).with_checkpoints(self.recipe.checkpoint_blocks);
+        let terms = self.terms(&tape, classes, codes, noise)?;
+        let mut report = Report::default();
+        let gradients = loss::gradients(tape, &terms, &mut report)?;
+        Ok((report, gradients))
+    }
+
+    /// The mean cross entropy of each sub-code, in nats, with nothing dropped and under the average of the weights if
+    /// there is one: for what was held out. Codes and classes as in [`FarTrainer::step`].
+    ///
+    /// # Errors
+    /// As [`FarTrainer::step`].
+    pub fn surprise(&self, classes: &[u32], codes: &[u32]) -> Result<Vec<f64>> {
+        let none = Tensors::new();
+        let tape = Tape::new(Eager::new(&self.device, &self.workspace), &none, add);
+        let tape = tape.with_others(self.weights());
+        let terms = self.terms(&tape, classes, codes, &Noise::default())?;
+        terms.iter().map(|term| value(term.value.tensor())).collect()
+    }
+
+    /// The weights that are of use: the average where there is one.
+    pub fn weights(&self) -> &Tensors {
+        if self.state.average.is_empty() { &self.state.weights } else { &self.state.average }
+    }
+
+    fn terms(&self, tape: &Tape<'_>, classes: &[u32], codes: &[u32], noise: &Noise) -> Result<Vec<Term>> {
+        let known = Known::new(&self.workspace, &self.config, classes, codes)?;
+        let known = known.map(|tensor| tape.constant(tensor));
+        let logits = self.model.forced(tape, &known, noise)?;
+        let share = 1.0 / logits.len() as f64;
+        let term = |(i, (logits, targets)): (usize, (&Var, &Var))| {
+            let [each] = tape.apply(CrossEntropy, &[logits, targets])?;
+            let [mean] = tape.apply(Mean, &[&each])?;
+            Ok(Term::new(format!("cross_entropy_{}", i + 1), mean).weighted(share))
+        };
+        logits.iter().zip(&known.targets).enumerate().map(term).collect()
+    }
+
+    /// Moves the weights.
+    ///
+    /// # Errors
+    /// As [`FarTrainer::step`].
+    pub fn apply(&mut self, gradients: Tensors, report: &Report) -> Result<()> {
+        let e = Eager::new(&self.device, &self.workspace);
+        let total = report.get("grad_norm").unwrap_or(0.0);
+        let norms = Norms { total, each: report.gradients.clone() };
+        self.state.optimizer.step(&e, &mut self.state.weights, gradients, &norms)?;
+        if let Some(decay) = self.recipe.optimizer.average {
+            optim::average(&e, decay, &mut self.state.average, &self.state.weights)?;
+        }
+        Ok(())
+    }
+}

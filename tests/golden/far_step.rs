@@ -1,0 +1,70 @@
+//! The teacher-forced pass as training records it, and its gradients, against the authors' implementation.
+
+use crate::far::{Golden, source};
+use crate::train_step;
+use fqgan::backend::Device;
+use fqgan::backend::cpu::{Cpu, Isa, Pool};
+use fqgan::far::{Generator, Noise, Options};
+use fqgan::train::far::{FarRecipe, FarTrainer};
+use std::sync::Arc;
+
+fn recipe(name: &str, k: usize) -> FarRecipe {
+    let keys = [
+        format!("model.codebooks={k}"),
+        "model.codebook_size=512".into(),
+        "model.classes=10".into(),
+        "model.grid=[8, 8]".into(),
+        "model.layers=4".into(),
+        "model.dim=256".into(),
+        "model.heads=4".into(),
+        "model.head_layers=2".into(),
+    ];
+    FarRecipe::parse("", &keys).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// (n, k, positions) to (n, positions, k).
+fn turned(codes: &[u32], k: usize, positions: usize) -> Vec<u32> {
+    let picture = |codes: &[u32]| -> Vec<u32> {
+        (0..positions * k).map(|at| codes[at % k * positions + at / k]).collect()
+    };
+    codes.chunks_exact(k * positions).flat_map(picture).collect()
+}
+
+fn check(name: &str) {
+    let golden = Golden::open(name);
+    let k = golden.k();
+    let (classes, codes) = (golden.numbers("class"), golden.codes("idx", 2, 64));
+    let weights = source(name, 8);
+    for isa in Isa::available() {
+        let device = Device::Cpu(Arc::new(Cpu { pool: Pool::new(2).unwrap(), isa }));
+        let trainer = FarTrainer::new(&recipe(name, k), &device, &weights).unwrap();
+        let (report, gradients) =
+            trainer.gradients(&classes, &turned(&codes, k, 64), &Noise::default()).unwrap();
+        let (loss, want) = (report.get("total").unwrap(), golden.string("loss").parse::<f64>().unwrap());
+        println!("{name} on {}: loss {loss}, {want}", isa.name());
+        assert!((loss / want - 1.0).abs() < 1e-6, "{name} on {}: loss {loss}, not {want}", isa.name());
+        let whole = report.get("grad_norm").unwrap();
+        train_step::Golden::open(name).gradients("grad.", &gradients, whole);
+
+        // The same numbers as inference gives, which goes by its cache and its fused operations.
+        let generator = Generator::open(&device, &weights, &Options::default()).unwrap();
+        let mut nats = vec![0.0; codes.len()];
+        generator.surprise_into(&classes, &codes, &mut nats).unwrap();
+        let surprise = trainer.surprise(&classes, &turned(&codes, k, 64)).unwrap();
+        for (i, got) in surprise.iter().enumerate() {
+            let of_code = nats.chunks_exact(64).skip(i).step_by(k).flatten();
+            let want = of_code.map(|&x| f64::from(x)).sum::<f64>() / 128.0;
+            assert!((got / want - 1.0).abs() < 1e-6, "{name} on {}: {got}, not {want}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn tiny_dual() {
+    check("far_tiny_dual");
+}
+
+#[test]
+fn tiny_triple() {
+    check("far_tiny_triple");
+}
