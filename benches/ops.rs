@@ -45,6 +45,7 @@ timed! {
     kv_attention "../tests/ops/kv_attention.rs"
     layer_norm "../tests/ops/layer_norm.rs"
     linear "../tests/ops/linear.rs"
+    matmul "../tests/ops/matmul.rs"
     max_pool "../tests/ops/max_pool.rs"
     mean_error "../tests/ops/mean_error.rs"
     nearest_code "../tests/ops/nearest_code.rs"

@@ -92,8 +92,8 @@ pub trait Exec {
     /// A tensor as this executor sees it.
     type Value: Clone;
 
-    /// Whether operations are remembered for their rules. A fused operation whose rule would compute its inner values
-    /// again is better run in its parts then.
+    /// Whether operations are remembered for their rules, of weights that change from step to step. A fused operation
+    /// whose rule would compute its inner values again is better run in its parts then.
     const REMEMBERS: bool;
 
     /// Shape, type and layout of a value.

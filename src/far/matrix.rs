@@ -155,7 +155,7 @@ impl Matrix {
             inputs[count] = input;
             count += 1;
         }
-        let [y] = e.apply(op, &inputs[..count])?;
+        let [y] = e.apply(Linear { panels: E::REMEMBERS, ..op }, &inputs[..count])?;
         Ok(y)
     }
 

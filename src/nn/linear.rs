@@ -76,8 +76,12 @@ impl Linear {
             weight = e.reshape(&weight, &[self.to, self.from])?;
         }
         let bias = self.bias.as_ref().map(|b| e.param(b)).transpose()?;
-        let op =
-            linear::Linear { bias: bias.is_some(), activation: self.activation, residual: skip.is_some() };
+        let op = linear::Linear {
+            bias: bias.is_some(),
+            activation: self.activation,
+            residual: skip.is_some(),
+            panels: E::REMEMBERS,
+        };
         let (count, inputs) = present(x, [Some(&weight), bias.as_ref(), skip]);
         let [y] = e.apply(op, &inputs[..count])?;
         Ok(y)

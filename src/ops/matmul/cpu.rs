@@ -1,47 +1,10 @@
-use super::MatMul;
 use crate::backend::cpu::simd::{Kernel, Simd};
-use crate::backend::cpu::{Cpu, Parts};
-use crate::error::Result;
-use crate::tensor::Tensor;
 use std::mem::MaybeUninit;
 
-/// Rows and columns of the product that are one part's.
-const ROWS: usize = 64;
-const COLUMNS: usize = 256;
 /// Products that are summed before the sum is stored: a panel of b that long fits the first cache.
 const DEPTH: usize = 192;
 /// Columns of a panel at most: two of the widest vectors.
 const PANEL: usize = 32;
-
-pub(super) fn forward(op: &MatMul, cpu: &Cpu, inputs: &[&Tensor], out: &mut Tensor) -> Result<()> {
-    let [m, k] = op.extents(inputs[0].desc())?;
-    let n = inputs[1].shape()[1];
-    let (a, b) = (inputs[0].data::<f32>()?, inputs[1].data::<f32>()?);
-    let (a_row, a_depth) = if op.transpose_a { (1, m) } else { (k, 1) };
-    let across = n.div_ceil(COLUMNS);
-    let parts = Parts::new(out.data_mut::<f32>()?);
-    cpu.pool.blocks(m.div_ceil(ROWS) * across, |_, block| {
-        let (top, left) = (block / across * ROWS, block % across * COLUMNS);
-        // SAFETY: the block lies within both factors' extents and the output's, and blocks share no element of
-        // the output; the pointers come from slices of those extents.
-        unsafe {
-            cpu.isa.dispatch(Product {
-                m: ROWS.min(m - top),
-                n: COLUMNS.min(n - left),
-                k,
-                a: a.as_ptr().wrapping_add(top * a_row),
-                a_row,
-                a_depth,
-                b: b.as_ptr().wrapping_add(left),
-                b_row: n,
-                c: parts.as_ptr().add(top * n + left),
-                c_row: n,
-                add: false,
-            });
-        }
-    });
-    Ok(())
-}
 
 /// c (m, n) = a b, or c + a b. Element (i, l) of a stands at `i * a_row + l * a_depth`, so that a may be turned or
 /// a part of something; rows of b and c are contiguous. Each element is summed in the order of l, in runs of

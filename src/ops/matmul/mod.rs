@@ -1,6 +1,7 @@
 //! The product of two matrices, the first as it stands or turned: what the rules of layers are built of.
 
 mod cpu;
+mod panels;
 
 pub(in crate::ops) use cpu::Product;
 
@@ -42,7 +43,7 @@ impl Op for MatMul {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
-            Device::Cpu(cpu) => cpu::forward(self, cpu, all, &mut outputs[0]),
+            Device::Cpu(cpu) => panels::forward(self, cx, cpu, all, &mut outputs[0]),
         }
     }
 }

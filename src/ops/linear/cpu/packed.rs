@@ -205,6 +205,53 @@ fn multiply<O: Operand>(
     Ok(())
 }
 
+/// Rows of x that pass a panel before the next is made, where panels are made as they are used.
+const MANY: usize = 2048;
+
+/// x times a plain weight, each panel of which is made just before the rows pass it: the weight comes from memory once.
+pub fn late(
+    cx: Cx<'_>,
+    cpu: &Cpu,
+    x: &Tensor,
+    weight: &Tensor,
+    after: After<'_>,
+    out: &mut Tensor,
+) -> Result<()> {
+    let (n, k) = (weight.shape()[0], weight.shape()[1]);
+    let rows = out.shape().count().checked_div(n).unwrap_or(0);
+    let (x, weight) = (x.data::<f32>()?, weight.data::<f32>()?);
+    let size = k * PANEL;
+    let mut scratch = cx.workspace.tensor(Desc::plain([cpu.pool.threads(), size], DType::F32))?;
+    let scratch = Parts::new(scratch.data_mut::<f32>()?);
+    let (out, count) = (Parts::new(out.data_mut::<f32>()?), n.div_ceil(PANEL));
+    cpu.pool.blocks(rows.div_ceil(MANY) * count, |lane, index| {
+        let (first, index) = (index / count * MANY, index % count);
+        // SAFETY: one part a lane.
+        let panel = unsafe { scratch.slice(lane * size..(lane + 1) * size) };
+        let channels = index * PANEL..n.min((index + 1) * PANEL);
+        let width = channels.len();
+        let of_panel = &weight[channels.start * k..channels.end * k];
+        if width == PANEL {
+            cpu.isa.dispatch(Turn { rows: of_panel, k, to: panel });
+        } else {
+            for (i, to) in panel.chunks_exact_mut(PANEL).enumerate() {
+                to.fill(0.0);
+                (0..width).for_each(|channel| to[channel] = of_panel[channel * k + i]);
+            }
+        }
+        let rows = first..rows.min(first + MANY);
+        let first = rows.start * n + channels.start;
+        cpu.isa.dispatch(Panel {
+            x: &x[rows.start * k..rows.end * k],
+            k,
+            rows: rows.len(),
+            weight: &*panel,
+            finish: Finish { after, out: &out, n, first, channel: channels.start, width },
+        });
+    });
+    Ok(())
+}
+
 struct Panel<'a, O> {
     x: &'a [O],
     k: usize,
