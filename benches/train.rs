@@ -1,13 +1,16 @@
 //! Times a training step: `cargo bench --bench train -- [--recipe NAME] [--set KEY=VALUE] [--batch N] [--threads N]
 //! [--runs N]`.
 //!
-//! Fresh weights, no teachers, no perceptual term, no discriminator: what the peer's script does too. Prints the time of
+//! Of a tokenizer: fresh weights, no teachers, no perceptual term, no discriminator. Of a generator: fresh weights, a
+//! whole picture's codes, nothing dropped. What the peer's script does too. Prints the time of
 //! each step, the share of arithmetic, and the peak of resident memory. With `--serve` it answers each line with the
 //! milliseconds of a step, so that a script can alternate with a peer in one run.
 
+use fqgan::Result;
 use fqgan::backend::{Device, cpu::Cpu};
 use fqgan::tensor::Tensor;
-use fqgan::train::{Recipe, Teachers, TokenizerNetwork, Trainer, init};
+use fqgan::train::far::{FarRecipe, FarTrainer};
+use fqgan::train::{Recipe, Report, Teachers, TokenizerNetwork, Trainer, init};
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -32,25 +35,16 @@ fn main() {
         }
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("recipes/{name}.toml"));
-    overrides.push("loss.perceptual_weight=0.0".into());
     let text = std::fs::read_to_string(path).expect("a recipe");
-    let mut recipe = Recipe::parse(&text, &overrides).unwrap_or_else(|e| panic!("{e}"));
-    recipe.loss.semantic.clear();
-
     let device = Device::Cpu(Arc::new(Cpu::new(threads).unwrap_or_else(|e| panic!("{e}"))));
-    let weights = init::tokenizer(&recipe, &BTreeMap::new(), 1).unwrap_or_else(|e| panic!("{e}"));
-    let network = TokenizerNetwork::open(&recipe, &weights, None, Teachers::default());
-    let network = network.unwrap_or_else(|e| panic!("{e}"));
-    let mut trainer =
-        Trainer::new(&recipe, &device, network, &weights, None).unwrap_or_else(|e| panic!("{e}"));
-    drop(weights);
-    let side = recipe.model.image_size;
-    let pixels: Vec<f32> =
-        (0..batch * side * side * 3).map(|i| ((i * 37 % 997) as f32 / 498.5 - 1.0) * 0.7).collect();
-    let pictures = Tensor::from_slice([batch, side, side, 3], &pixels).unwrap_or_else(|e| panic!("{e}"));
+    let made = match text.contains("kind = \"far\"") {
+        true => generator(&text, &mut overrides, &device, batch),
+        false => tokenizer(&text, &mut overrides, &device, batch),
+    };
+    let mut once = made.unwrap_or_else(|e| panic!("{e}"));
     let mut step = || {
         let began = Instant::now();
-        let report = trainer.step(&pictures).unwrap_or_else(|e| panic!("{e}"));
+        let report = once().unwrap_or_else(|e| panic!("{e}"));
         assert!(report.broken().is_none(), "{:?}", report.broken());
         1e3 * began.elapsed().as_secs_f64()
     };
@@ -67,6 +61,37 @@ fn main() {
         println!("step {run}: {:.0} ms, resident {}", step(), status("VmRSS:"));
     }
     println!("peak of resident memory: {}", status("VmHWM:"));
+}
+
+type Step = Box<dyn FnMut() -> Result<Report>>;
+
+/// Steps of a tokenizer.
+fn tokenizer(text: &str, overrides: &mut Vec<String>, device: &Device, batch: usize) -> Result<Step> {
+    overrides.push("loss.perceptual_weight=0.0".into());
+    let mut recipe = Recipe::parse(text, overrides)?;
+    recipe.loss.semantic.clear();
+    let weights = init::tokenizer(&recipe, &BTreeMap::new(), 1)?;
+    let network = TokenizerNetwork::open(&recipe, &weights, None, Teachers::default())?;
+    let mut trainer = Trainer::new(&recipe, device, network, &weights, None)?;
+    let side = recipe.model.image_size;
+    let pixels: Vec<f32> =
+        (0..batch * side * side * 3).map(|i| ((i * 37 % 997) as f32 / 498.5 - 1.0) * 0.7).collect();
+    let pictures = Tensor::from_slice([batch, side, side, 3], &pixels)?;
+    Ok(Box::new(move || trainer.step(&pictures)))
+}
+
+/// Steps of a generator.
+fn generator(text: &str, overrides: &mut Vec<String>, device: &Device, batch: usize) -> Result<Step> {
+    let rates = ["tokens", "residual", "feed_forward", "classes"];
+    overrides.extend(rates.map(|rate| format!("dropout.{rate}=0.0")));
+    let recipe = FarRecipe::parse(text, overrides)?;
+    let config = recipe.model.config()?;
+    let mut trainer = FarTrainer::new(&recipe, device, &init::far(&config, 1)?)?;
+    let classes: Vec<u32> = (0..batch).map(|i| (i % config.classes) as u32).collect();
+    let codes: Vec<u32> = (0..batch * config.positions() * config.codebooks)
+        .map(|i| (i * 7919 % config.codebook_size) as u32)
+        .collect();
+    Ok(Box::new(move || trainer.step(&classes, &codes, 1)))
 }
 
 /// A line of what Linux knows of this process.

@@ -560,8 +560,8 @@ def compile_blocks(m: Far) -> Far:
     return m
 
 
-def far(name: str, tensors: dict, path: Path, dtype=torch.float32) -> Far:
-    """By manifest name, far_{tiny,b,l}_{dual,triple}; sizes are read off the manifest's tensors."""
+def far(name: str, tensors: dict, path: Path | None, dtype=torch.float32) -> Far:
+    """By manifest name, far_{tiny,b,l}_{dual,triple}; sizes are read off the manifest's tensors. Fresh without a path."""
     count = lambda prefix: 1 + max(int(n.split(".")[1]) for n in tensors if n.startswith(prefix + "."))
     k = sum(n.startswith("output_") for n in tensors)
     vocab, dim = tensors["output_1.weight"]["shape"]
@@ -569,5 +569,10 @@ def far(name: str, tensors: dict, path: Path, dtype=torch.float32) -> Far:
     with torch.device("meta"):
         m = Far(k, dim, count("layers"), count("ar_head"), vocab, classes, side=8 if "tiny" in name else 16)
     m = m.to(dtype).to_empty(device="cpu")
-    load(m, path)
+    if path is not None:
+        load(m, path)
+        return m.prepare()
+    with torch.no_grad():
+        for name, p in m.named_parameters():
+            p.normal_(0, 0.02) if p.dim() > 1 and not name.startswith("output_") else p.fill_("norm" in name)
     return m.prepare()

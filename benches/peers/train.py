@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Times a training step of the tokenizer: benches/peers/train.py [--threads 2] [--batch 2] [--dtype f32,bf16]
+"""Times a training step: benches/peers/train.py [--case far_b_dual] [--threads 2] [--batch 2] [--dtype f32,bf16]
 
-Forward, the losses without teachers and discriminator, backward, clipping, Adam. One JSON line for each variant of
-f32 (eager, channels-last) and bf16 (autocast). With --serve it answers lines `step BATCH` with milliseconds.
+Of the tokenizer: forward, the losses without teachers and discriminator, backward, clipping, Adam. Of FAR: the cross
+entropy of a whole picture's codes with nothing dropped, and AdamW. One JSON line for each variant of f32 (eager,
+channels-last) and bf16 (autocast). With --serve it answers lines `step BATCH` with milliseconds.
 """
 import itertools
 import sys
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 import model
 
 VARIANTS = {"f32": ["eager", "channels-last"], "bf16": ["autocast+eager", "autocast+channels-last"]}
+FAR_VARIANTS = {"f32": ["eager"], "bf16": ["autocast+eager"]}
 
 
 def losses(m: model.Tokenizer, x: torch.Tensor) -> torch.Tensor:
@@ -65,24 +67,55 @@ class Bench:
         return once
 
 
+class FarBench:
+    def __init__(self, args):
+        tensors = model.manifest(args.case, model.golden_dir(args.golden))["tensors"]
+        torch.manual_seed(1)
+        self.model = model.far(args.case, tensors, None).train().requires_grad_(True)
+        matrices = [p for p in self.model.parameters() if p.dim() >= 2]
+        vectors = [p for p in self.model.parameters() if p.dim() < 2]
+        groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
+        self.adam = torch.optim.AdamW(groups, lr=2e-4, betas=(0.9, 0.95), fused=True)
+
+    def run(self, variant: str, batch: int) -> harness.Run:
+        m, adam = self.model, self.adam
+        g = torch.Generator().manual_seed(7)
+        codes = torch.randint(m.embedding(1).num_embeddings, (batch, 256, m.k), generator=g)
+        classes = torch.randint(1000, (batch,), generator=g)
+
+        def once():
+            adam.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled="autocast" in variant.split("+")):
+                logits = m(classes, codes)
+            each = [F.cross_entropy(x.float().flatten(0, 1), codes[..., i].flatten()) for i, x in enumerate(logits)]
+            loss = sum(each) / len(each)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(m.parameters(), 1.0)
+            adam.step()
+            return loss.item()
+        return once
+
+
 def main() -> int:
     a = harness.parser(__doc__, "tokenizer_dual_vq16", "2").parse_args()
     if len(a.threads) > 1:
         return harness.children(threads=a.threads)
+    far = a.case.startswith("far")
+    known = FAR_VARIANTS if far else VARIANTS
     if a.memory and not a.variants:
-        return harness.children(variants=[v for d in a.dtype for v in VARIANTS[d]])
+        return harness.children(variants=[v for d in a.dtype for v in known[d]])
     harness.start(a, freezing=False)
-    bench = Bench(a)
+    bench = FarBench(a) if far else Bench(a)
     if a.memory:
         harness.memory(lambda: bench.run(a.variants[0], a.batch[0]), a, "step")
         return 0
     if a.serve:
-        variant = (a.variants or ["channels-last"])[0]
+        variant = (a.variants or known["f32"][-1:])[0]
         harness.serve(lambda _, batch: bench.run(variant, batch))
         return 0
     for dtype in a.dtype:
         for batch in a.batch:
-            runs = {v: bench.run(v, batch) for v in a.variants or VARIANTS[dtype]}
+            runs = {v: bench.run(v, batch) for v in a.variants or known[dtype]}
             harness.rounds(runs, 2 if a.quick else a.runs, case=a.case, dtype=dtype, batch=batch, op="step")
     return 0
 
