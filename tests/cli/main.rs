@@ -1,6 +1,8 @@
 //! The command line, as a person or a script meets it: results, messages, exit codes.
 #![cfg(feature = "cli")]
 
+#[cfg(feature = "train")]
+mod codes;
 mod generator;
 #[cfg(feature = "train")]
 mod training;

@@ -1,5 +1,6 @@
 //! `fqgan-train`: training.
 
+mod codes;
 mod recipe;
 mod step;
 
@@ -18,11 +19,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Codes(codes::Args),
     Step(step::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Codes(args) => codes::run(&args),
         Command::Step(args) => step::run(&args),
     };
     match result {

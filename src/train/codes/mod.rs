@@ -3,12 +3,16 @@
 
 mod about;
 mod batches;
+mod import;
+mod make;
 mod stored;
 mod views;
 mod writer;
 
 pub use about::About;
 pub use batches::{Batch, Batches};
+pub use import::Numpy;
+pub use make::{Making, make};
 pub use stored::Stored;
 pub use views::Views;
 pub use writer::Writer;

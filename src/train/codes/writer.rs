@@ -23,6 +23,7 @@ pub struct Writer {
     /// Where the labels begin.
     labels: u64,
     done: usize,
+    renamed: bool,
 }
 
 impl Writer {
@@ -89,6 +90,7 @@ impl Writer {
             about: about.clone(),
             pictures: labels.len(),
             done,
+            renamed: false,
         };
         writer.restore(labels)?;
         Ok(writer)
@@ -152,12 +154,14 @@ impl Writer {
     ///
     /// # Errors
     /// `InvalidArgument` when pictures are missing; `Io`.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
         if self.done != self.pictures {
             return Err(Error::invalid(format!("{} of {} pictures were written", self.done, self.pictures)));
         }
         self.file.sync_all().map_err(|e| self.io(&e))?;
-        files::rename(&self.part, &self.path)
+        files::rename(&self.part, &self.path)?;
+        self.renamed = true;
+        Ok(())
     }
 
     /// Where the codes of a picture begin.
@@ -172,6 +176,15 @@ impl Writer {
 
     fn io(&self, e: &std::io::Error) -> Error {
         Error::io(format_args!("writing {}", self.part.display()), e)
+    }
+}
+
+/// A beginning of nothing would only be in the way of the next try.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.done == 0 && !self.renamed {
+            let _ = std::fs::remove_file(&self.part);
+        }
     }
 }
 
