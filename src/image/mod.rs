@@ -6,6 +6,7 @@ mod grid;
 #[cfg(feature = "pictures")]
 mod load;
 mod picture;
+mod psnr;
 mod raster;
 mod resize;
 #[cfg(feature = "pictures")]
@@ -19,5 +20,6 @@ pub use load::Load;
 #[cfg(feature = "train")]
 pub(crate) use load::MAX_FILE;
 pub use picture::Picture;
+pub use psnr::psnr;
 pub use resize::Filter;
 pub use view::{View, ViewMut};

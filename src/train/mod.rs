@@ -1,23 +1,31 @@
 //! Training: the losses, the optimiser, and one step of the tokenizer's and of the generator's. The networks are those
 //! that inference runs; a tape records them.
 
+pub mod checkpoint;
 pub mod codes;
 pub mod data;
 pub mod far;
 mod feature_head;
+mod folder;
 pub mod init;
 pub mod loss;
 mod network;
 pub mod optim;
 pub mod recipe;
 mod report;
+pub mod run;
 mod step;
+mod tokenizer;
+mod usage;
 
 pub use feature_head::FeatureHead;
+pub use folder::Folder;
 pub use network::{Teachers, TokenizerNetwork};
 pub use recipe::Recipe;
 pub use report::{Report, Scalar};
 pub use step::{Gradients, State, Trainer};
+pub use tokenizer::TokenizerJob;
+pub use usage::Usage;
 
 use crate::error::{Error, Result};
 use crate::exec::Eager;

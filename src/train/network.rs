@@ -124,11 +124,11 @@ impl TokenizerNetwork {
     }
 
     /// Records pictures (n, H, W, 3) in \[-1, 1\] through the tokenizer and all terms; `adversarial` is the weight
-    /// of the discriminator's word.
+    /// of the discriminator's word, which without one is not asked.
     ///
     /// # Errors
     /// The operations'; `InvalidArgument` when pictures do not fit the network.
-    pub fn record(&self, tape: &Tape<'_>, pictures: &Tensor, adversarial: f64) -> Result<Pass> {
+    pub fn record(&self, tape: &Tape<'_>, pictures: &Tensor, adversarial: Option<f64>) -> Result<Pass> {
         let loss = &self.recipe.loss;
         let x = tape.constant(pictures.clone());
         let features = self.model.features(tape, &x)?;
@@ -160,11 +160,11 @@ impl TokenizerNetwork {
             terms.push(term.weighted(loss.perceptual_weight));
         }
         let mut normed = Vec::new();
-        if let Some(discriminator) = &self.discriminator {
+        if let (Some(discriminator), Some(weight)) = (&self.discriminator, adversarial) {
             let (fake, seen) = discriminator.train(tape, &reconstruction)?;
             normed.extend(seen.iter().map(|v| v.tensor().clone()));
             let term = loss::generator(tape, self.recipe.adversarial.game, &fake)?;
-            terms.push(term.weighted(adversarial));
+            terms.push(term.weighted(weight));
         }
         Ok(Pass { terms, reconstruction, codes, normed })
     }

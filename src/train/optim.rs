@@ -55,9 +55,9 @@ impl Optimizer {
         Optimizer { settings: settings.clone(), steps: 0, first: Tensors::new(), second: Tensors::new() }
     }
 
-    /// As it was after `steps` steps, with the moments of each weight.
-    pub fn restore(settings: &recipe::Optimizer, steps: u64, first: Tensors, second: Tensors) -> Optimizer {
-        Optimizer { settings: settings.clone(), steps, first, second }
+    /// Makes it as it was after `steps` steps, with the moments of each weight.
+    pub fn restore(&mut self, steps: u64, first: Tensors, second: Tensors) {
+        (self.steps, self.first, self.second) = (steps, first, second);
     }
 
     /// Steps done.
@@ -79,7 +79,7 @@ impl Optimizer {
         }
     }
 
-    /// Moves the weights that have a gradient.
+    /// Moves the weights that have a gradient, at `share` of the rate.
     ///
     /// # Errors
     /// The operation's; `OutOfMemory`. Then some weights have moved and others not.
@@ -89,6 +89,7 @@ impl Optimizer {
         weights: &mut Tensors,
         gradients: Tensors,
         norms: &Norms,
+        share: f64,
     ) -> Result<()> {
         self.steps += 1;
         let settings = &self.settings;
@@ -96,7 +97,7 @@ impl Optimizer {
         for (name, gradient) in gradients {
             let Some(weight) = weights.get_mut(&name) else { continue };
             let decay = if weight.shape().len() >= 2 { settings.decay } else { 0.0 };
-            let [rate, eps] = [settings.rate, settings.eps];
+            let [rate, eps] = [settings.rate * share, settings.eps];
             let op = Adam { rate, betas: settings.betas, eps, decay, step: self.steps, scale };
             let first = moment(e, &mut self.first, &name, weight.desc())?;
             let second = moment(e, &mut self.second, &name, weight.desc())?;

@@ -4,6 +4,7 @@ use super::network::{Pass, TokenizerNetwork};
 use super::optim::{self, Norms, Optimizer, Tensors};
 use super::recipe::Recipe;
 use super::report::Report;
+use super::usage::Usage;
 use super::{add, loss, scalar, value};
 use crate::backend::{Device, Workspace};
 use crate::error::{Error, Result};
@@ -14,6 +15,10 @@ use crate::weights::Source;
 
 /// All that a run changes.
 pub struct State {
+    /// Steps that were begun, those that moved nothing included.
+    pub steps: u64,
+    /// What each sub-codebook gave out last.
+    pub usage: Vec<Usage>,
     /// The tokenizer's weights and those of its prediction heads.
     pub weights: Tensors,
     /// Their moments.
@@ -62,7 +67,10 @@ impl Trainer {
         discriminator: Option<&Source>,
     ) -> Result<Trainer> {
         let read = |name: &str| Ok((name.to_string(), weights.tensor(name)?.to_f32()?));
+        let config = network.config();
         let state = State {
+            steps: 0,
+            usage: vec![Usage::new(config.codebook_size); config.branches.len()],
             weights: network.trained(weights).map(read).collect::<Result<_>>()?,
             optimizer: Optimizer::new(&recipe.optimizer),
             average: Tensors::new(),
@@ -88,33 +96,45 @@ impl Trainer {
     }
 
     /// One step on pictures (n, H, W, 3) in \[-1, 1\]. Weights stay where they are when a loss or a gradient is not
-    /// finite: see [`Report::broken`].
+    /// finite: see [`Report::broken`]. The report has the learning rate, `rate`, and `usage_vis`, ... too.
     ///
     /// # Errors
     /// The operations'; `OutOfMemory`.
     pub fn step(&mut self, pictures: &Tensor) -> Result<Report> {
-        let weight = match self.state.optimizer.steps() < self.recipe.adversarial.start {
-            true => 0.0,
-            false => self.recipe.adversarial.weight,
+        let game = &self.recipe.adversarial;
+        let weight = match self.state.steps < game.start {
+            true if game.wait => None,
+            true => Some(0.0),
+            false => Some(game.weight),
         };
-        let (report, gradients) = self.gradients(pictures, weight)?;
+        let (mut report, gradients) = self.gradients(pictures, weight)?;
         if report.broken().is_none() {
             self.apply(gradients, &report)?;
         }
+        report.push("rate", self.recipe.optimizer.rate * self.recipe.run.rate(self.state.steps));
+        for (branch, usage) in self.network.config().branches.iter().zip(&self.state.usage) {
+            report.push(format!("usage{}", branch.suffix()), usage.share());
+        }
+        self.state.steps += 1;
         Ok(report)
     }
 
-    /// The losses and their gradients, weights as they are; `adversarial` is the weight of the game for both sides.
+    /// The losses and their gradients, weights as they are; `adversarial` is the weight of the game for both sides, and
+    /// without one there is no game.
     ///
     /// # Errors
     /// As [`Trainer::step`].
-    pub fn gradients(&mut self, pictures: &Tensor, adversarial: f64) -> Result<(Report, Gradients)> {
+    pub fn gradients(&mut self, pictures: &Tensor, adversarial: Option<f64>) -> Result<(Report, Gradients)> {
         let mut report = Report::default();
-        let (generator, reconstruction, normed) = self.generator(pictures, adversarial, &mut report)?;
-        let discriminator = match self.network.discriminator {
-            Some(_) => {
+        let (generator, reconstruction, normed, codes) =
+            self.generator(pictures, adversarial, &mut report)?;
+        for (usage, codes) in self.state.usage.iter_mut().zip(codes) {
+            usage.add(codes.data()?)?;
+        }
+        let discriminator = match adversarial.filter(|_| self.network.discriminator.is_some()) {
+            Some(weight) => {
                 self.keep(&normed)?;
-                self.discriminator(pictures, &reconstruction, adversarial, &mut report)?
+                self.discriminator(pictures, &reconstruction, weight, &mut report)?
             }
             None => Tensors::new(),
         };
@@ -132,38 +152,41 @@ impl Trainer {
             total: report.get(total).unwrap_or(0.0),
             each: each.clone(),
         };
+        let share = self.recipe.run.rate(state.steps);
         let of_generator = norms(&report.gradients, "grad_norm");
-        state.optimizer.step(&e, &mut state.weights, gradients.generator, &of_generator)?;
+        state.optimizer.step(&e, &mut state.weights, gradients.generator, &of_generator, share)?;
         if let Some(decay) = self.recipe.optimizer.average {
             optim::average(&e, decay, &mut state.average, &state.weights)?;
         }
-        if self.network.discriminator.is_some() {
+        if !gradients.discriminator.is_empty() {
             let norms = norms(&report.discriminator_gradients, "discriminator_grad_norm");
             let optimizer = &mut state.discriminator_optimizer;
-            optimizer.step(&e, &mut state.discriminator, gradients.discriminator, &norms)?;
+            optimizer.step(&e, &mut state.discriminator, gradients.discriminator, &norms, share)?;
         }
         Ok(())
     }
 
-    /// The tokenizer's gradients, its pictures, and what the discriminator's norms saw of them.
+    /// The tokenizer's gradients, its pictures, what the discriminator's norms saw of them, and the codes.
     fn generator(
         &self,
         pictures: &Tensor,
-        adversarial: f64,
+        adversarial: Option<f64>,
         report: &mut Report,
-    ) -> Result<(Tensors, Tensor, Vec<Tensor>)> {
+    ) -> Result<(Tensors, Tensor, Vec<Tensor>, Vec<Tensor>)> {
         let tape = Tape::new(Eager::new(&self.device, &self.workspace), &self.state.weights, add)
             .with_others(&self.state.discriminator)
             .with_checkpoints(self.recipe.checkpoint_blocks);
-        let Pass { mut terms, reconstruction, normed, .. } =
+        let Pass { mut terms, reconstruction, normed, codes } =
             self.network.record(&tape, pictures, adversarial)?;
-        if self.recipe.adversarial.adaptive && adversarial != 0.0 {
+        if self.recipe.adversarial.adaptive
+            && terms.iter().any(|t| t.name == "adversarial" && t.weight != 0.0)
+        {
             let scale = adaptive(&tape, &terms)?;
             report.push("adaptive_weight", scale);
             terms.iter_mut().filter(|t| t.name == "adversarial").for_each(|t| t.weight *= scale);
         }
         let gradients = loss::gradients(tape, &terms, report)?;
-        Ok((gradients, reconstruction.tensor().clone(), normed))
+        Ok((gradients, reconstruction.tensor().clone(), normed, codes))
     }
 
     /// The discriminator's gradients. It sees true pictures and the tokenizer's as batches of their own.

@@ -97,7 +97,7 @@ fn check(name: &str, recipe: &str, towers: &[&str]) {
     let mut trainer = Trainer::new(&recipe, &device, network, &weights, Some(&discriminator)).unwrap();
 
     let began = std::time::Instant::now();
-    let (report, gradients) = trainer.gradients(&pictures(), recipe.adversarial.weight).unwrap();
+    let (report, gradients) = trainer.gradients(&pictures(), Some(recipe.adversarial.weight)).unwrap();
     println!("{name}: {:.1} s", began.elapsed().as_secs_f64());
     golden.losses(&report);
     let whole = report.get("grad_norm").unwrap();

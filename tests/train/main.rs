@@ -5,5 +5,6 @@ mod codes;
 mod data;
 mod far;
 mod recipes;
+mod runs;
 mod small;
 mod steps;

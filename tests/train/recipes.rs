@@ -62,6 +62,10 @@ fn what_cannot_be_meant_is_refused() {
         ("", &["loss.entropy_ratio=many"], "invalid type"),
         ("", &["loss.entropy_temperature=0.0"], "expected more than 0"),
         ("[[loss.semantic]]\nbranch = \"x\"\nhead = \"h\"\nteacher = \"t\"", &[], "no branch \"x\""),
+        ("", &["run.steps=0"], "run.steps is 0, expected at least 1"),
+        ("", &["run.floor=2.0"], "run.floor is 2, expected 0 to 1"),
+        ("", &["run.schedule=sine"], "unknown variant `sine`"),
+        ("", &["data.side=128"], "data.side is 128, expected model.image_size, 256"),
         ("", &["loss.entropy_ratio.deep=1"], "entropy_ratio is no table"),
     ] {
         let error = parse(text, overrides).unwrap_err();

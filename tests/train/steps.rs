@@ -91,12 +91,12 @@ fn the_adaptive_weight_is_the_ratio_of_two_gradients() {
     ];
     let length = |more: &[&str], weight: f64| {
         let mut trainer = trainer(&recipe(&[&nothing[..], more].concat()), 2);
-        let (report, _) = trainer.gradients(&pictures(2), weight).unwrap();
+        let (report, _) = trainer.gradients(&pictures(2), Some(weight)).unwrap();
         report.gradients["decoder.conv_out.weight"]
     };
     let (wanted, game) = (length(&[], 0.0), length(&["loss.reconstruction_weight=0.0"], 1.0));
     let mut adaptive = trainer(&recipe(&["adversarial.adaptive=true"]), 2);
-    let (report, _) = adaptive.gradients(&pictures(2), 0.5).unwrap();
+    let (report, _) = adaptive.gradients(&pictures(2), Some(0.5)).unwrap();
     let got = report.get("adaptive_weight").unwrap();
     let expected = wanted / (game + 1e-4);
     assert!((got / expected - 1.0).abs() < 1e-5, "{got} {expected}");
@@ -149,7 +149,7 @@ fn what_does_not_fit_is_refused() {
 fn checkpoints_change_nothing_but_the_memory() {
     let run = |overrides: &[&str]| {
         let mut trainer = trainer(&recipe(overrides), 2);
-        let (report, gradients) = trainer.gradients(&pictures(4), 0.5).unwrap();
+        let (report, gradients) = trainer.gradients(&pictures(4), Some(0.5)).unwrap();
         let bits = |t: &Tensor| floats(t).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         let bits: BTreeMap<String, Vec<u32>> =
             gradients.generator.iter().map(|(name, t)| (name.clone(), bits(t))).collect();

@@ -1,8 +1,11 @@
 //! `fqgan-train`: training.
 
 mod codes;
+mod log;
+mod networks;
 mod recipe;
 mod step;
+mod tokenizer;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -19,12 +22,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Tokenizer(Box<tokenizer::Args>),
     Codes(codes::Args),
-    Step(step::Args),
+    Step(Box<step::Args>),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Codes(args) => codes::run(&args),
         Command::Step(args) => step::run(&args),
     };

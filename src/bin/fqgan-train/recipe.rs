@@ -5,7 +5,8 @@ use fqgan::{Error, Result};
 use std::path::Path;
 
 /// The recipes that are built in.
-const KNOWN: [(&str, &str); 9] = [
+const KNOWN: [(&str, &str); 10] = [
+    ("demo-tokenizer", include_str!("../../../recipes/demo-tokenizer.toml")),
     ("table3-both", include_str!("../../../recipes/table3-both.toml")),
     ("table3-disentangle", include_str!("../../../recipes/table3-disentangle.toml")),
     ("table3-factorized", include_str!("../../../recipes/table3-factorized.toml")),

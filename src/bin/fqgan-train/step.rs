@@ -1,8 +1,7 @@
-use crate::recipe;
+use crate::{networks, recipe};
 use fqgan::backend::Device;
 use fqgan::backend::cpu::Cpu;
 use fqgan::image::Picture;
-use fqgan::teachers::{Lpips, Teacher};
 use fqgan::tensor::Tensor;
 use fqgan::train::{Recipe, Report, Teachers, TokenizerNetwork, Trainer, init};
 use fqgan::weights::{Map, Source};
@@ -16,7 +15,7 @@ use std::time::Instant;
 /// One forward and backward pass: every loss, every gradient's length
 ///
 /// The tool to hold a recipe, a port or a device against another. Pictures are cropped to the middle, nothing is
-/// random, all terms count from the start. Nothing is trained.
+/// random, all terms count from the start, those whose networks are not given are left out. Nothing is trained.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
@@ -31,15 +30,8 @@ pub struct Args {
     /// A PatchGAN's weights; without, there is no adversarial term
     #[arg(long, value_name = "FILE")]
     discriminator: Option<PathBuf>,
-    /// VGG16 with LPIPS's heads; without, there is no perceptual term
-    #[arg(long, value_name = "FILE")]
-    lpips: Option<PathBuf>,
-    /// The heads, where --lpips is torchvision's VGG16
-    #[arg(long, value_name = "FILE", requires = "lpips")]
-    lpips_heads: Option<PathBuf>,
-    /// A tower, by the recipe's name; without, its semantic term is left out
-    #[arg(long = "teacher", value_name = "NAME=FILE", value_parser = pair)]
-    teachers: Vec<(String, PathBuf)>,
+    #[command(flatten)]
+    networks: networks::Args,
     /// The batch
     #[arg(long, num_args = 1.., value_name = "FILE", required_unless_present = "print_config")]
     pictures: Vec<PathBuf>,
@@ -54,11 +46,6 @@ pub struct Args {
     threads: usize,
 }
 
-fn pair(text: &str) -> std::result::Result<(String, PathBuf), String> {
-    let (name, path) = text.split_once('=').ok_or("expected NAME=FILE")?;
-    Ok((name.to_string(), path.into()))
-}
-
 pub fn run(args: &Args) -> Result<()> {
     let mut recipe = args.recipe.read()?;
     if args.recipe.print_config {
@@ -66,7 +53,8 @@ pub fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     let open = |path: &PathBuf| Source::open(path, Map::On);
-    let teachers = teachers(args, &mut recipe)?;
+    let teachers = args.networks.open(&recipe)?;
+    leave_out(&mut recipe, &teachers);
     let widths: BTreeMap<String, usize> =
         teachers.towers.iter().map(|(name, tower)| (name.clone(), tower.width())).collect();
     let weights = match &args.weights {
@@ -84,7 +72,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut trainer = Trainer::new(&recipe, &device, network, &weights, discriminator.as_ref())?;
     let pictures = batch(&args.pictures, recipe.model.image_size)?;
     let began = Instant::now();
-    let (report, _) = trainer.gradients(&pictures, recipe.adversarial.weight)?;
+    let (report, _) = trainer.gradients(&pictures, Some(recipe.adversarial.weight))?;
     let json = numbers(&report, began.elapsed().as_secs_f64());
     let text = serde_json::to_string_pretty(&json).map_err(|e| Error::internal(e.to_string()))?;
     match &args.json {
@@ -101,16 +89,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// The frozen networks that were given; terms of others leave the recipe.
-fn teachers(args: &Args, recipe: &mut Recipe) -> Result<Teachers> {
-    let open = |path: &PathBuf| Source::open(path, Map::On);
-    let mut teachers = Teachers::default();
-    for (name, path) in &args.teachers {
-        if !recipe.loss.semantic.iter().any(|s| s.teacher == *name) {
-            return Err(Error::invalid(format!("--teacher {name}: the recipe has no such teacher")));
-        }
-        teachers.towers.insert(name.clone(), Teacher::open(&open(path)?)?);
-    }
+/// Terms whose networks were not given leave the recipe.
+fn leave_out(recipe: &mut Recipe, teachers: &Teachers) {
     recipe.loss.semantic.retain(|semantic| {
         let there = teachers.towers.contains_key(&semantic.teacher);
         if !there {
@@ -118,19 +98,10 @@ fn teachers(args: &Args, recipe: &mut Recipe) -> Result<Teachers> {
         }
         there
     });
-    match &args.lpips {
-        Some(path) => {
-            let network = open(path)?;
-            let heads = args.lpips_heads.as_ref().map(open).transpose()?;
-            teachers.lpips = Some(Lpips::open(&network, heads.as_ref().unwrap_or(&network))?);
-        }
-        None if recipe.loss.perceptual_weight != 0.0 => {
-            eprintln!("no --lpips: no perceptual term");
-            recipe.loss.perceptual_weight = 0.0;
-        }
-        None => {}
+    if teachers.lpips.is_none() && recipe.loss.perceptual_weight != 0.0 {
+        eprintln!("no --lpips: no perceptual term");
+        recipe.loss.perceptual_weight = 0.0;
     }
-    Ok(teachers)
 }
 
 /// The middles of pictures, (n, side, side, 3).

@@ -2,7 +2,7 @@
 
 use crate::codec::Codec;
 use fqgan::codes::Codes;
-use fqgan::image::{Cell, Picture, grid};
+use fqgan::image::{Cell, Picture, grid, psnr};
 
 /// How much brighter the difference is drawn.
 const GAIN: u8 = 4;
@@ -41,11 +41,4 @@ impl Row {
 fn difference(a: &Picture, b: &Picture) -> fqgan::Result<Picture> {
     let gap = |(a, b): (&u8, &u8)| a.abs_diff(*b).saturating_mul(GAIN);
     Picture::from_pixels(a.width(), a.height(), a.pixels().iter().zip(b.pixels()).map(gap).collect())
-}
-
-/// Peak signal-to-noise ratio of two pictures of one size, in dB; infinite when they are equal.
-pub fn psnr(a: &Picture, b: &Picture) -> f64 {
-    let square = |(a, b): (&u8, &u8)| f64::from(a.abs_diff(*b)).powi(2);
-    let mean = a.pixels().iter().zip(b.pixels()).map(square).sum::<f64>() / a.pixels().len() as f64;
-    -10.0 * (mean / (255.0 * 255.0)).log10()
 }

@@ -1,8 +1,9 @@
 use crate::codec::{Codec, ModelArgs, PictureArgs};
-use crate::compare::{Row, psnr};
+use crate::compare::Row;
 use crate::failure::{Result, usage};
 use crate::files::{self, PICTURES, Target};
 use crate::progress;
+use fqgan::image::psnr;
 use std::path::PathBuf;
 use std::time::Instant;
 

@@ -168,7 +168,7 @@ impl FarTrainer {
         let e = Eager::new(&self.device, &self.workspace);
         let total = report.get("grad_norm").unwrap_or(0.0);
         let norms = Norms { total, each: report.gradients.clone() };
-        self.state.optimizer.step(&e, &mut self.state.weights, gradients, &norms)?;
+        self.state.optimizer.step(&e, &mut self.state.weights, gradients, &norms, 1.0)?;
         if let Some(decay) = self.recipe.optimizer.average {
             optim::average(&e, decay, &mut self.state.average, &self.state.weights)?;
         }

@@ -1,5 +1,10 @@
 //! What a training run is, as a toml file says it. Every key has the paper's value as its default.
 
+mod run;
+
+pub use run::{Broken, Run, Schedule};
+
+use super::data::Augment;
 use crate::error::{Error, Result};
 use crate::ops::mean_error::Power;
 use crate::tokenizer::Config;
@@ -13,6 +18,10 @@ use serde::{Deserialize, Serialize};
 pub struct Recipe {
     /// Whether blocks run a second time for their gradients, which saves the memory of their inner values.
     pub checkpoint_blocks: bool,
+    /// The run's length and what it leaves behind.
+    pub run: Run,
+    /// What becomes of a picture before the network sees it. Its side is the model's `image_size`.
+    pub data: Augment,
     /// The network.
     pub model: Network,
     /// The terms of the loss.
@@ -176,15 +185,28 @@ pub struct Adversarial {
     pub weight: f64,
     /// The first step in which the weight counts.
     pub start: u64,
+    /// Whether the discriminator is not run at all before that, which saves its time; else it sees all pictures, and its
+    /// statistics and its optimiser's steps go on, as in the paper.
+    pub wait: bool,
     /// Whether the generator's term is scaled to the gradient of reconstruction and perceptual together.
     pub adaptive: bool,
     /// Whether there is a discriminator at all.
     pub enabled: bool,
+    /// Its channels after the first convolution, where its weights are fresh.
+    pub width: usize,
 }
 
 impl Default for Adversarial {
     fn default() -> Adversarial {
-        Adversarial { game: Game::Hinge, weight: 0.5, start: 20_000, adaptive: false, enabled: true }
+        Adversarial {
+            game: Game::Hinge,
+            weight: 0.5,
+            start: 20_000,
+            wait: false,
+            adaptive: false,
+            enabled: true,
+            width: 64,
+        }
     }
 }
 
@@ -232,7 +254,10 @@ impl Recipe {
     /// # Errors
     /// `InvalidArgument` that names the line or the key.
     pub fn parse(text: &str, overrides: &[String]) -> Result<Recipe> {
-        let recipe: Recipe = over(&Recipe::default(), text, overrides)?;
+        let mut recipe: Recipe = over(&Recipe::default(), text, overrides)?;
+        if recipe.data.side == Augment::default().side {
+            recipe.data.side = recipe.model.image_size;
+        }
         recipe.check()?;
         Ok(recipe)
     }
@@ -246,6 +271,13 @@ impl Recipe {
     }
 
     fn check(&self) -> Result<()> {
+        self.run.check()?;
+        if self.data.side != self.model.image_size {
+            return Err(Error::invalid(format!(
+                "recipe: data.side is {}, expected model.image_size, {}",
+                self.data.side, self.model.image_size
+            )));
+        }
         for semantic in &self.loss.semantic {
             if !self.model.branches.contains(&semantic.branch) {
                 return Err(Error::invalid(format!(

@@ -1,0 +1,176 @@
+//! A run: steps one after the other, and what they leave behind.
+
+use super::checkpoint::Contents;
+use super::folder::Folder;
+use super::recipe::{Broken, Run};
+use super::report::{Report, Scalar};
+use crate::error::{Error, Result};
+use crate::image::Picture;
+use crate::weights::Source;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What is trained.
+pub trait Job {
+    /// Steps that were begun.
+    fn steps(&self) -> u64;
+
+    /// The next step. Weights stay where they are when the report is broken.
+    ///
+    /// # Errors
+    /// Those of the data and of the operations.
+    fn step(&mut self) -> Result<Report>;
+
+    /// All that it needs to go on.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    fn contents(&self) -> Result<Contents>;
+
+    /// Goes on from what a file has.
+    ///
+    /// # Errors
+    /// `Format` when the file is of another job.
+    fn restore(&mut self, source: &Source) -> Result<()>;
+
+    /// Numbers of what was held out, the one by which runs are compared first, more being better; none without any.
+    ///
+    /// # Errors
+    /// The operations'.
+    fn validate(&mut self) -> Result<Vec<Scalar>>;
+
+    /// Pictures to look at, by name.
+    ///
+    /// # Errors
+    /// The operations'.
+    fn pictures(&mut self) -> Result<Vec<(String, Picture)>>;
+
+    /// Writes the weights that are of use without the run.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn export(&self, path: &Path) -> Result<()>;
+}
+
+/// Who looks on.
+pub trait Watch {
+    /// A step was done.
+    ///
+    /// # Errors
+    /// Those of writing; they end the run.
+    fn step(&mut self, step: u64, report: &Report) -> Result<()>;
+
+    /// The held-out pictures were looked at.
+    ///
+    /// # Errors
+    /// As [`Watch::step`].
+    fn validated(&mut self, step: u64, scalars: &[Scalar]) -> Result<()>;
+
+    /// Pictures were made.
+    ///
+    /// # Errors
+    /// As [`Watch::step`].
+    fn pictures(&mut self, step: u64, pictures: &[(String, Picture)]) -> Result<()>;
+
+    /// A checkpoint is on the disk: what was written before belongs to it.
+    ///
+    /// # Errors
+    /// As [`Watch::step`].
+    fn saved(&mut self, step: u64) -> Result<()>;
+
+    /// Something that a person should know.
+    fn warn(&mut self, message: &str);
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All steps are done.
+    Done,
+    /// It was asked to stop, and can go on.
+    Stopped,
+}
+
+/// Broken steps one after the other after which a run that skips them ends all the same.
+const PATIENCE: u64 = 100;
+
+/// Under which the best number of the held-out pictures stands in checkpoints.
+const BEST: &str = "best";
+
+/// Takes a job to the end of its run, or until `stop`: then it is saved where it is. With `resume` the newest checkpoint
+/// of the folder is gone on from, if there is one.
+///
+/// # Errors
+/// `InvalidArgument` when the folder has a run already and this is not to resume it, or when a step was not finite and
+/// the recipe does not want it skipped; those of the job, of writing and of the watch.
+pub fn run(
+    recipe: &Run,
+    folder: &Folder,
+    resume: bool,
+    job: &mut dyn Job,
+    watch: &mut dyn Watch,
+    stop: &AtomicBool,
+) -> Result<End> {
+    let mut best = f64::NEG_INFINITY;
+    match folder.newest()? {
+        Some(_) if !resume => {
+            let path = folder.path().display();
+            return Err(Error::invalid(format!(
+                "{path} has a run already: resume it, or choose another folder"
+            )));
+        }
+        Some(source) => {
+            job.restore(&source)?;
+            let stored = source.metadata(BEST).and_then(|text| text.parse().ok());
+            best = stored.unwrap_or(best);
+            watch.saved(job.steps())?;
+        }
+        None => {}
+    }
+    let save = |job: &dyn Job, watch: &mut dyn Watch, best: f64| -> Result<()> {
+        let mut contents = job.contents()?;
+        if best.is_finite() {
+            contents.metadata.insert(BEST.into(), best.to_string());
+        }
+        folder.save(job.steps(), &contents, recipe.keep)?;
+        watch.saved(job.steps())
+    };
+    let mut broken = 0;
+    while job.steps() < recipe.steps {
+        if stop.load(Ordering::Relaxed) {
+            save(job, watch, best)?;
+            return Ok(End::Stopped);
+        }
+        let report = job.step()?;
+        let step = job.steps();
+        match report.broken() {
+            Some(name) => {
+                broken += 1;
+                let message = format!("step {step}: {name} is not finite");
+                if recipe.broken == Broken::Stop || broken == PATIENCE {
+                    return Err(Error::invalid(message));
+                }
+                watch.warn(&format!("{message}: skipped"));
+            }
+            None => broken = 0,
+        }
+        watch.step(step, &report)?;
+        let last = step == recipe.steps;
+        if last || step.is_multiple_of(recipe.validate_every) {
+            let scalars = job.validate()?;
+            watch.validated(step, &scalars)?;
+            if let Some(first) = scalars.first().filter(|first| first.value > best) {
+                best = first.value;
+                job.export(&folder.path().join("best.safetensors"))?;
+            }
+        }
+        if last || step.is_multiple_of(recipe.pictures_every) {
+            watch.pictures(step, &job.pictures()?)?;
+        }
+        if last || step.is_multiple_of(recipe.save_every) {
+            save(job, watch, best)?;
+        }
+    }
+    job.export(&folder.path().join("last.safetensors"))?;
+    Ok(End::Done)
+}

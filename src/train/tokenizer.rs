@@ -1,0 +1,197 @@
+use super::checkpoint::Contents;
+use super::data::{Loader, Pictures};
+use super::optim::Tensors;
+use super::recipe::Recipe;
+use super::report::{Report, Scalar};
+use super::run::Job;
+use super::step::Trainer;
+use super::usage::Usage;
+use crate::backend::Device;
+use crate::error::{Error, Result};
+use crate::image::{Cell, Picture, grid, psnr};
+use crate::tensor::Tensor;
+use crate::tokenizer::{Options, Tokenizer};
+use crate::weights::{Metadata, Source, save};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A tokenizer's run over pictures.
+pub struct TokenizerJob {
+    recipe: Recipe,
+    device: Device,
+    trainer: Trainer,
+    pictures: Arc<Pictures>,
+    /// Begun with the first step, when it is known which that is.
+    loader: Option<Loader>,
+    workers: usize,
+    held_out: Vec<Picture>,
+}
+
+/// Held-out pictures that are shown.
+const SHOWN: usize = 8;
+/// Pictures that are encoded at once.
+const AT_ONCE: usize = 16;
+
+impl TokenizerJob {
+    /// A run on `pictures`, which `workers` threads read (0: one a core), looked at by `held_out`.
+    pub fn new(
+        recipe: &Recipe,
+        device: &Device,
+        trainer: Trainer,
+        pictures: Arc<Pictures>,
+        workers: usize,
+        held_out: Vec<Picture>,
+    ) -> TokenizerJob {
+        let (recipe, device) = (recipe.clone(), device.clone());
+        TokenizerJob { recipe, device, trainer, pictures, loader: None, workers, held_out }
+    }
+
+    /// The middles of at most `run.validate` pictures, evenly taken from all. Those that cannot be read are left out,
+    /// and `unreadable` is told.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when none can be read.
+    pub fn held_out(
+        recipe: &Recipe,
+        pictures: &Pictures,
+        mut unreadable: impl FnMut(&Error),
+    ) -> Result<Vec<Picture>> {
+        let (all, wanted) = (pictures.len(), recipe.run.validate.min(pictures.len()));
+        let mut found = Vec::new();
+        for number in 0..wanted {
+            let picture = pictures.read(number * all / wanted);
+            match picture.and_then(|picture| picture.center_crop(recipe.model.image_size)) {
+                Ok(picture) => found.push(picture),
+                Err(error) => unreadable(&error),
+            }
+        }
+        if found.is_empty() {
+            return Err(Error::invalid("not one of the held-out pictures can be read"));
+        }
+        Ok(found)
+    }
+
+    /// What is trained.
+    pub fn trainer(&self) -> &Trainer {
+        &self.trainer
+    }
+
+    /// The weights that are of use: the average where there is one.
+    fn weights(&self) -> Tensors {
+        let state = &self.trainer.state;
+        let all = if state.average.is_empty() { &state.weights } else { &state.average };
+        all.clone()
+    }
+
+    /// The tokenizer as it is now.
+    fn tokenizer(&self) -> Result<Tokenizer> {
+        let source = Source::from_tensors(self.weights(), Metadata::new());
+        Tokenizer::open(&self.device, &source, &Options::default())
+    }
+
+    /// Pictures there and back, from the sub-codebooks of `mask`; their codes go to `codes`.
+    fn reconstruct(
+        tokenizer: &Tokenizer,
+        pictures: &[Picture],
+        mask: u32,
+        mut codes: impl FnMut(usize, &[u32]) -> Result<()>,
+    ) -> Result<Vec<Picture>> {
+        let Some(first) = pictures.first() else { return Ok(Vec::new()) };
+        let grid = tokenizer.grid(first.width(), first.height())?;
+        let (k, cells) = (tokenizer.config().branches.len(), grid.height * grid.width);
+        let mut found = vec![0; pictures.len() * k * cells];
+        let views: Vec<_> = pictures.iter().map(Picture::view).collect();
+        tokenizer.encode_into(&views, &mut found)?;
+        for (number, found) in found.chunks_exact(cells).enumerate() {
+            codes(number % k, found)?;
+        }
+        let mut back = pictures.to_vec();
+        let mut views: Vec<_> = back.iter_mut().map(Picture::view_mut).collect();
+        tokenizer.decode_into(&found, grid, mask, &mut views)?;
+        Ok(back)
+    }
+}
+
+impl Job for TokenizerJob {
+    fn steps(&self) -> u64 {
+        self.trainer.state.steps
+    }
+
+    fn step(&mut self) -> Result<Report> {
+        let loader = match &mut self.loader {
+            Some(loader) => loader,
+            empty => empty.insert(Loader::new(
+                self.pictures.clone(),
+                &self.recipe.data,
+                self.recipe.run.batch,
+                self.recipe.run.seed,
+                self.trainer.state.steps,
+                self.workers,
+            )?),
+        };
+        self.trainer.step(&loader.next()?.pictures)
+    }
+
+    fn contents(&self) -> Result<Contents> {
+        let mut contents = self.trainer.state.contents()?;
+        contents.metadata.insert("recipe".into(), self.recipe.print()?);
+        Ok(contents)
+    }
+
+    fn restore(&mut self, source: &Source) -> Result<()> {
+        self.loader = None;
+        self.trainer.state.restore(source)
+    }
+
+    fn validate(&mut self) -> Result<Vec<Scalar>> {
+        if self.held_out.is_empty() {
+            return Ok(Vec::new());
+        }
+        let tokenizer = self.tokenizer()?;
+        let config = tokenizer.config();
+        let mut usage = vec![Usage::new(config.codebook_size); config.branches.len()];
+        let mut sum = 0.0;
+        for pictures in self.held_out.chunks(AT_ONCE) {
+            let back = Self::reconstruct(&tokenizer, pictures, 0, |branch, codes| usage[branch].add(codes))?;
+            // Of pictures that are equal, no number would be the mean.
+            sum += pictures.iter().zip(&back).map(|(a, b)| psnr(a, b).min(100.0)).sum::<f64>();
+        }
+        let mut scalars =
+            vec![Scalar { name: "held_out_psnr".into(), value: sum / self.held_out.len() as f64 }];
+        for (branch, usage) in config.branches.iter().zip(&usage) {
+            scalars.push(Scalar { name: format!("held_out_usage{}", branch.suffix()), value: usage.share() });
+        }
+        Ok(scalars)
+    }
+
+    fn pictures(&mut self) -> Result<Vec<(String, Picture)>> {
+        let shown = SHOWN.min(self.held_out.len());
+        if shown == 0 {
+            return Ok(Vec::new());
+        }
+        let all = (0..shown).map(|i| self.held_out[i * self.held_out.len() / shown].clone());
+        let all: Vec<Picture> = all.collect();
+        let tokenizer = self.tokenizer()?;
+        let names: Vec<String> = tokenizer.config().names().map(str::to_string).collect();
+        let mut rows = vec![("".to_string(), Self::reconstruct(&tokenizer, &all, 0, |_, _| Ok(()))?)];
+        if names.len() > 1 {
+            for (number, name) in names.into_iter().enumerate() {
+                rows.push((name, Self::reconstruct(&tokenizer, &all, 1 << number, |_, _| Ok(()))?));
+            }
+        }
+        rows.insert(0, (String::new(), all));
+        let mut page = Vec::new();
+        for (caption, pictures) in &rows {
+            page.push(pictures.iter().map(|picture| Cell { picture, caption }).collect());
+        }
+        Ok(vec![("reconstructions".into(), grid(&page, 2)?)])
+    }
+
+    fn export(&self, path: &Path) -> Result<()> {
+        let weights = self.weights();
+        let tensors: Vec<(&str, Tensor)> =
+            weights.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        save(path, &tensors, &BTreeMap::from([("recipe".to_string(), self.recipe.print()?)]))
+    }
+}
