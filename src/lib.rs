@@ -4,6 +4,8 @@ pub mod backend;
 pub mod capi;
 pub mod codes;
 pub mod error;
+#[cfg(feature = "eval")]
+pub mod eval;
 pub mod exec;
 pub mod far;
 mod files;

@@ -7,6 +7,8 @@ mod common;
 mod bf16;
 mod far;
 mod far_step;
+#[cfg(feature = "eval")]
+mod metrics;
 mod teachers;
 mod tokenizer;
 mod train_step;
