@@ -91,7 +91,7 @@ fn generator(text: &str, overrides: &mut Vec<String>, device: &Device, batch: us
     let codes: Vec<u32> = (0..batch * config.positions() * config.codebooks)
         .map(|i| (i * 7919 % config.codebook_size) as u32)
         .collect();
-    Ok(Box::new(move || trainer.step(&classes, &codes, 1)))
+    Ok(Box::new(move || trainer.step(&classes, &codes)))
 }
 
 /// A line of what Linux knows of this process.

@@ -72,7 +72,7 @@ fn the_loss_falls_with_every_head_and_what_was_learnt_is_generated() {
         let recipe = recipe(&[&QUIET[..], &["optimizer.rate=5e-3", &head]].concat());
         let mut trainer = trainer(&recipe, 2);
         let (classes, codes) = batch(&recipe, 3);
-        let mut step = || trainer.step(&classes, &codes, 0).unwrap().get("total").unwrap();
+        let mut step = || trainer.step(&classes, &codes).unwrap().get("total").unwrap();
         let first = step();
         // Heads of zeros know nothing.
         assert!((first - 16f64.ln()).abs() < 1e-6, "{first}");
@@ -107,9 +107,10 @@ fn the_same_bits_on_any_number_of_threads() {
         let recipe = recipe(noise);
         let (classes, codes) = batch(&recipe, 5);
         let run = |threads: usize, seed: u64| {
+            let mut recipe = recipe.clone();
+            recipe.run.seed = seed;
             let mut trainer = trainer(&recipe, threads);
-            let reports: Vec<Report> =
-                (0..3).map(|_| trainer.step(&classes, &codes, seed).unwrap()).collect();
+            let reports: Vec<Report> = (0..3).map(|_| trainer.step(&classes, &codes).unwrap()).collect();
             (bits(&trainer.state.weights), bits(trainer.weights()), reports)
         };
         let one = run(1, 7);
@@ -133,7 +134,7 @@ fn what_is_dropped() {
                 *weight = Tensor::from_slice(*weight.shape(), &values).unwrap();
             }
         }
-        bits(&trainer.gradients(&classes, &codes, &recipe.noise(3, step)).unwrap().1)
+        bits(&trainer.gradients(&classes, &codes, &recipe.noise(step)).unwrap().1)
     };
     let plain = gradients(&[], 0);
     assert!(plain == gradients(&[], 1));
@@ -147,7 +148,7 @@ fn what_is_dropped() {
     let recipe = recipe(&[&QUIET[..3], &["dropout.classes=0.999"]].concat());
     let mut trainer = trainer(&recipe, 2);
     for _ in 0..2 {
-        trainer.step(&classes, &codes, 0).unwrap();
+        trainer.step(&classes, &codes).unwrap();
     }
     let [first, _] = trainer.state.optimizer.moments();
     let moved = first["cls_embedding.embedding_table.weight"].data::<f32>().unwrap();
@@ -162,7 +163,7 @@ fn checkpoints_change_nothing_but_the_memory() {
         let recipe = recipe(&[&["model.layers=8"][..], overrides].concat());
         let trainer = trainer(&recipe, 2);
         let (classes, codes) = batch(&recipe, 32);
-        let (report, gradients) = trainer.gradients(&classes, &codes, &recipe.noise(1, 2)).unwrap();
+        let (report, gradients) = trainer.gradients(&classes, &codes, &recipe.noise(2)).unwrap();
         (report, bits(&gradients), trainer.workspace_bytes())
     };
     let (plain, again) = (run(&[]), run(&["checkpoint_blocks=true"]));
@@ -178,7 +179,7 @@ fn only_matrices_decay() {
     let before = trainer.state.weights.clone();
     let (classes, codes) = batch(&recipe, 2);
     // Under heads of zeros no other weight has a gradient in the first step.
-    trainer.step(&classes, &codes, 0).unwrap();
+    trainer.step(&classes, &codes).unwrap();
     for (name, factor) in [("layers.0.attention.wo.weight", 0.95f32), ("layers.0.ffn_norm.weight", 1.0)] {
         let all = before[name]
             .data::<f32>()
@@ -194,12 +195,12 @@ fn a_broken_step_is_named_and_moves_nothing() {
     let recipe = recipe(&[]);
     let mut trainer = trainer(&recipe, 2);
     let (classes, codes) = batch(&recipe, 2);
-    trainer.step(&classes, &codes, 0).unwrap();
+    trainer.step(&classes, &codes).unwrap();
     let mut norm = vec![1.0; 32];
     norm[3] = f32::NAN;
     trainer.state.weights.insert("norm.weight".into(), Tensor::from_slice([32], &norm).unwrap());
     let before = bits(&trainer.state.weights);
-    let report = trainer.step(&classes, &codes, 0).unwrap();
+    let report = trainer.step(&classes, &codes).unwrap();
     assert_eq!(report.broken(), Some("cross_entropy_1"));
     assert!(bits(&trainer.state.weights) == before);
 }
@@ -209,7 +210,7 @@ fn what_does_not_fit_is_refused() {
     let recipe = recipe(&[]);
     let mut trainer = trainer(&recipe, 2);
     let (classes, codes) = batch(&recipe, 2);
-    let mut says = |classes: &[u32], codes: &[u32]| match trainer.step(classes, codes, 0) {
+    let mut says = |classes: &[u32], codes: &[u32]| match trainer.step(classes, codes) {
         Ok(_) => String::new(),
         Err(error) => error.message().to_string(),
     };

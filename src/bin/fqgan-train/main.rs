@@ -1,9 +1,11 @@
 //! `fqgan-train`: training.
 
 mod codes;
+mod far;
 mod log;
 mod networks;
 mod recipe;
+mod run;
 mod step;
 mod tokenizer;
 
@@ -24,6 +26,7 @@ struct Cli {
 enum Command {
     Tokenizer(Box<tokenizer::Args>),
     Codes(codes::Args),
+    Far(far::Args),
     Step(Box<step::Args>),
 }
 
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Codes(args) => codes::run(&args),
+        Command::Far(args) => far::run(&args),
         Command::Step(args) => step::run(&args),
     };
     match result {

@@ -1,17 +1,24 @@
 //! Which recipe a command follows.
 
 use fqgan::train::Recipe;
+use fqgan::train::far::FarRecipe;
 use fqgan::{Error, Result};
 use std::path::Path;
 
 /// The recipes that are built in.
-const KNOWN: [(&str, &str); 10] = [
+const KNOWN: [(&str, &str); 16] = [
+    ("demo-far", include_str!("../../../recipes/demo-far.toml")),
     ("demo-tokenizer", include_str!("../../../recipes/demo-tokenizer.toml")),
+    ("far-b", include_str!("../../../recipes/far-b.toml")),
+    ("far-l", include_str!("../../../recipes/far-l.toml")),
     ("table3-both", include_str!("../../../recipes/table3-both.toml")),
     ("table3-disentangle", include_str!("../../../recipes/table3-disentangle.toml")),
     ("table3-factorized", include_str!("../../../recipes/table3-factorized.toml")),
     ("table3-semantic", include_str!("../../../recipes/table3-semantic.toml")),
     ("table3-vqgan", include_str!("../../../recipes/table3-vqgan.toml")),
+    ("table4-ar", include_str!("../../../recipes/table4-ar.toml")),
+    ("table4-linear", include_str!("../../../recipes/table4-linear.toml")),
+    ("table4-mlp", include_str!("../../../recipes/table4-mlp.toml")),
     ("tokenizer-dual-f16", include_str!("../../../recipes/tokenizer-dual-f16.toml")),
     ("tokenizer-dual-f8", include_str!("../../../recipes/tokenizer-dual-f8.toml")),
     ("tokenizer-triple-f16", include_str!("../../../recipes/tokenizer-triple-f16.toml")),
@@ -32,9 +39,19 @@ pub struct Args {
 }
 
 impl Args {
+    /// A tokenizer's recipe.
     pub fn read(&self) -> Result<Recipe> {
+        self.parse(Recipe::parse)
+    }
+
+    /// A generator's recipe.
+    pub fn read_far(&self) -> Result<FarRecipe> {
+        self.parse(FarRecipe::parse)
+    }
+
+    fn parse<T>(&self, parse: impl Fn(&str, &[String]) -> Result<T>) -> Result<T> {
         if let Some((_, text)) = KNOWN.iter().find(|(name, _)| *name == self.recipe) {
-            return Recipe::parse(text, &self.overrides);
+            return parse(text, &self.overrides);
         }
         let path = Path::new(&self.recipe);
         let text = std::fs::read_to_string(path).map_err(|e| {
@@ -42,6 +59,6 @@ impl Args {
             let known = names.join(", ");
             Error::io(format_args!("reading the recipe {} (built in are {known})", path.display()), &e)
         })?;
-        Recipe::parse(&text, &self.overrides).map_err(|e| e.context(path.display()))
+        parse(&text, &self.overrides).map_err(|e| e.context(path.display()))
     }
 }

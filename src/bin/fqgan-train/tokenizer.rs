@@ -1,15 +1,12 @@
-use crate::log::Log;
-use crate::{networks, recipe};
+use crate::{networks, recipe, run};
 use fqgan::backend::Device;
 use fqgan::backend::cpu::Cpu;
 use fqgan::train::data::Pictures;
-use fqgan::train::run::{End, run as train};
-use fqgan::train::{Folder, TokenizerJob, TokenizerNetwork, Trainer, init};
+use fqgan::train::{TokenizerJob, TokenizerNetwork, Trainer, init};
 use fqgan::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Train a tokenizer
 ///
@@ -53,11 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
     let (Some(data), Some(out)) = (&args.data, &args.out) else {
         return Err(Error::internal("--data and --out were not asked for"));
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, stop.clone())
-            .map_err(|e| Error::io("waiting for signals", &e))?;
-    }
+    let stop = run::stop()?;
     let teachers = args.networks.open(&recipe)?;
     let pictures = Arc::new(Pictures::open(data)?);
     let held_out = match &args.held_out {
@@ -77,11 +70,5 @@ pub fn run(args: &Args) -> Result<()> {
     let network = TokenizerNetwork::open(&recipe, &weights, discriminator.as_ref(), teachers)?;
     let trainer = Trainer::new(&recipe, &device, network, &weights, discriminator.as_ref())?;
     let mut job = TokenizerJob::new(&recipe, &device, trainer, pictures, args.workers, held_out);
-    let folder = Folder::open(out)?;
-    let mut log = Log::new(out, &recipe.run)?;
-    match train(&recipe.run, &folder, args.resume, &mut job, &mut log, &stop)? {
-        End::Done => log.say(&format!("done: {}", out.join("last.safetensors").display())),
-        End::Stopped => log.say("stopped and saved; --resume goes on"),
-    }
-    Ok(())
+    run::go(&recipe.run, out, args.resume, &mut job, &stop)
 }

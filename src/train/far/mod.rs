@@ -1,8 +1,12 @@
 //! FAR's training on codes that are known: the mean over the sub-codes of their cross entropies.
 
+mod job;
 mod recipe;
+mod state;
 
+pub use job::FarJob;
 pub use recipe::{FarHead, FarNetwork, FarRecipe, Kind, Rates};
+pub use state::FarState;
 
 use super::loss::{self, Term};
 use super::optim::{self, Norms, Optimizer, Tensors};
@@ -17,18 +21,6 @@ use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::mean::Mean;
 use crate::rng::Stream;
 use crate::weights::Source;
-
-/// All that a run changes.
-pub struct FarState {
-    /// Steps that were begun, those that moved nothing included.
-    pub steps: u64,
-    /// The weights.
-    pub weights: Tensors,
-    /// Their moments.
-    pub optimizer: Optimizer,
-    /// Their average, where the recipe wants one.
-    pub average: Tensors,
-}
 
 /// A generator in training.
 pub struct FarTrainer {
@@ -85,18 +77,20 @@ impl FarTrainer {
         self.workspace.bytes()
     }
 
-    /// One step on codes (n, positions, k) of pictures of these classes (n). What is dropped is a function of the seed
-    /// and the step. Weights stay where they are when a loss or a gradient is not finite: see [`Report::broken`].
+    /// One step on codes (n, positions, k) of pictures of these classes (n). What is dropped is a function of the run's
+    /// seed and the step. Weights stay where they are when a loss or a gradient is not finite: see [`Report::broken`].
+    /// The report has the learning rate, `rate`, too.
     ///
     /// # Errors
     /// `InvalidArgument` when lengths, classes or codes do not fit the network; the operations'; `OutOfMemory`.
-    pub fn step(&mut self, classes: &[u32], codes: &[u32], seed: u64) -> Result<Report> {
-        let noise = self.recipe.noise(seed, self.state.steps);
+    pub fn step(&mut self, classes: &[u32], codes: &[u32]) -> Result<Report> {
+        let noise = self.recipe.noise(self.state.steps);
         let dropped = self.drop_classes(classes, &noise)?;
-        let (report, gradients) = self.gradients(&dropped, codes, &noise)?;
+        let (mut report, gradients) = self.gradients(&dropped, codes, &noise)?;
         if report.broken().is_none() {
             self.apply(gradients, &report)?;
         }
+        report.push("rate", self.recipe.optimizer.rate * self.recipe.run.rate(self.state.steps));
         self.state.steps += 1;
         Ok(report)
     }
@@ -168,7 +162,8 @@ impl FarTrainer {
         let e = Eager::new(&self.device, &self.workspace);
         let total = report.get("grad_norm").unwrap_or(0.0);
         let norms = Norms { total, each: report.gradients.clone() };
-        self.state.optimizer.step(&e, &mut self.state.weights, gradients, &norms, 1.0)?;
+        let share = self.recipe.run.rate(self.state.steps);
+        self.state.optimizer.step(&e, &mut self.state.weights, gradients, &norms, share)?;
         if let Some(decay) = self.recipe.optimizer.average {
             optim::average(&e, decay, &mut self.state.average, &self.state.weights)?;
         }

@@ -1,6 +1,6 @@
 use crate::error::{Error, Result};
 use crate::far::{Config, Noise, config};
-use crate::train::recipe::{self, Optimizer};
+use crate::train::recipe::{self, Optimizer, Run};
 use serde::{Deserialize, Serialize};
 
 /// A generator's training. The defaults are FAR-B's.
@@ -11,6 +11,8 @@ pub struct FarRecipe {
     pub kind: Kind,
     /// Whether blocks run a second time for their gradients, which saves the memory of their inner values.
     pub checkpoint_blocks: bool,
+    /// The run's length and what it leaves behind.
+    pub run: Run,
     /// The network.
     pub model: FarNetwork,
     /// What is dropped in a training step.
@@ -85,6 +87,8 @@ impl Default for FarRecipe {
         FarRecipe {
             kind: Kind::Far,
             checkpoint_blocks: false,
+            // 300 epochs of ImageNet.
+            run: Run { steps: 300 * (1_281_167 / 256), ..Run::default() },
             model: FarNetwork {
                 codebooks: 2,
                 codebook_size: 16384,
@@ -183,6 +187,7 @@ impl FarRecipe {
                 "recipe: dropout.depth drops whole branches: residual and feed_forward are 0 then",
             ));
         }
+        recipe.run.check()?;
         recipe.model.config()?;
         Ok(recipe)
     }
@@ -196,8 +201,8 @@ impl FarRecipe {
     }
 
     /// What a step drops.
-    pub fn noise(&self, seed: u64, step: u64) -> Noise {
+    pub fn noise(&self, step: u64) -> Noise {
         let Rates { tokens, residual, feed_forward, depth, .. } = self.dropout;
-        Noise { tokens, residual, feed_forward, depth, seed, step: step as u32 }
+        Noise { tokens, residual, feed_forward, depth, seed: self.run.seed, step: step as u32 }
     }
 }
