@@ -3,6 +3,8 @@
 
 #[cfg(feature = "train")]
 mod codes;
+#[cfg(feature = "train")]
+mod far_training;
 mod generator;
 #[cfg(feature = "train")]
 mod training;
