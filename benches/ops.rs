@@ -21,6 +21,9 @@ use table::Case;
 mod gradients;
 #[path = "../tests/ops/table.rs"]
 mod table;
+#[allow(unused)]
+#[path = "../tests/ops/windows.rs"]
+mod windows;
 
 /// The files of the tests whose cases are timed; of each only `published` is used here.
 macro_rules! timed {
@@ -48,10 +51,12 @@ timed! {
     matmul "../tests/ops/matmul.rs"
     max_pool "../tests/ops/max_pool.rs"
     mean_error "../tests/ops/mean_error.rs"
+    mean_pool "../tests/ops/mean_pool.rs"
     nearest_code "../tests/ops/nearest_code.rs"
     normalize "../tests/ops/normalize.rs"
     optimizer "../tests/ops/optimizer.rs"
     perceptual_distance "../tests/ops/perceptual_distance.rs"
+    resize_bilinear "../tests/ops/resize_bilinear.rs"
     resize_grid "../tests/ops/resize_grid.rs"
     resize_nearest "../tests/ops/resize_nearest.rs"
     rms_norm "../tests/ops/rms_norm.rs"

@@ -51,8 +51,23 @@ impl Conv2d {
         [side, stride, padding]: [usize; 3],
         bias: bool,
     ) -> Result<Conv2d> {
-        let op = conv2d::Conv2d { stride, padding: [padding; 4], ..conv2d::Conv2d::same(side) };
-        let weight = at.get("weight", &[to, from, side, side])?;
+        Conv2d::window(at, [from, to], [side; 2], stride, [padding; 2], bias)
+    }
+
+    /// As [`Conv2d::square`] with a kernel of `rows` and `columns`, padded above and below, left and right.
+    ///
+    /// # Errors
+    /// Those of [`Params::get`].
+    pub fn window(
+        at: &Params<'_>,
+        [from, to]: [usize; 2],
+        [rows, columns]: [usize; 2],
+        stride: usize,
+        [above, left]: [usize; 2],
+        bias: bool,
+    ) -> Result<Conv2d> {
+        let op = conv2d::Conv2d { stride, padding: [above, left, above, left], ..conv2d::Conv2d::same(1) };
+        let weight = at.get("weight", &[to, from, rows, columns])?;
         let bias = if bias { at.get("bias", &[to])? } else { at.zeros("bias", to)? };
         Ok(Conv2d { weight, bias, op, pack: op.pack(), sums: false })
     }

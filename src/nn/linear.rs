@@ -39,6 +39,14 @@ impl Linear {
         Ok(Linear::of(at, at.get("weight", &[to, from, 1, 1])?, Some(at.get("bias", &[to])?), from, to))
     }
 
+    /// `weight` (to, from) alone.
+    ///
+    /// # Errors
+    /// Those of [`Params::get`].
+    pub fn without_bias(at: &Params<'_>, from: usize, to: usize) -> Result<Linear> {
+        Ok(Linear::of(at, at.get("weight", &[to, from])?, None, from, to))
+    }
+
     fn of(at: &Params<'_>, weight: Param, bias: Option<Param>, from: usize, to: usize) -> Linear {
         let numerics = &at.numerics;
         let pack = (!numerics.compact).then_some(linear::Pack { operands: numerics.operands() });

@@ -64,7 +64,7 @@ impl Lpips {
         let mut all = Vec::new();
         for (stage, convolutions) in self.stages.iter().enumerate() {
             if stage > 0 {
-                [x] = e.apply(MaxPool, &[&x])?;
+                [x] = e.apply(MaxPool::HALVE, &[&x])?;
             }
             for convolution in convolutions {
                 [x] = e.apply(RELU, &[&convolution.forward(e, &x)?.x])?;

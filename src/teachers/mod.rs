@@ -1,11 +1,13 @@
-//! Networks that others trained and that judge ours: the perceptual distance (LPIPS), the discriminator, and the
-//! frozen towers whose class features the semantic branches learn to predict (CLIP, DINOv2).
+//! Networks that others trained and that judge ours: the perceptual distance (LPIPS), the discriminator, the frozen
+//! towers whose class features the semantic branches learn to predict (CLIP, DINOv2), and Inception, whose features
+//! distances of pictures are measured in.
 //!
 //! Pictures are (n, H, W, 3), in \[-1, 1\], everywhere.
 
 mod clip;
 mod dinov2;
 mod discriminator;
+mod inception;
 mod lpips;
 mod names;
 mod preprocess;
@@ -14,6 +16,7 @@ mod vit;
 pub use clip::Clip;
 pub use dinov2::DinoV2;
 pub use discriminator::Discriminator;
+pub use inception::{Inception, Judgement};
 pub use lpips::Lpips;
 
 use crate::error::{Error, Result};

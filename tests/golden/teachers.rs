@@ -5,7 +5,7 @@ use fqgan::backend::Device;
 use fqgan::backend::cpu::Cpu;
 use fqgan::exec::{Eager, Exec};
 use fqgan::image::Picture;
-use fqgan::teachers::{Discriminator, Lpips, Teacher};
+use fqgan::teachers::{Discriminator, Inception, Lpips, Teacher};
 use fqgan::tensor::Tensor;
 use fqgan::weights::{Map, Source};
 use std::sync::Arc;
@@ -90,4 +90,14 @@ fn patchgan() {
     let logits = discriminator.forward(&e, &pictures()).unwrap();
     assert_eq!(e.desc(&logits).shape[..], [2, 30, 30, 1]);
     compare("patchgan_eval_logits", &logits);
+}
+
+#[test]
+fn inception() {
+    let (device, source) = (device(), formula("fid_inception_v3"));
+    let workspace = device.workspace(None);
+    let e = Eager::new(&device, &workspace);
+    let judged = Inception::open(&source).unwrap().judge(&e, &pictures()).unwrap();
+    compare("inception_pool3", &judged.features);
+    compare("inception_logits_without_bias", &judged.logits);
 }

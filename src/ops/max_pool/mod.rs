@@ -1,19 +1,28 @@
-//! The largest of each 2 x 2 pixels, as VGG has it between its stages.
+//! The largest of the pixels under a window, as VGG has it between its stages (2 x 2) and Inception in its blocks
+//! (3 x 3).
 
-use super::check::{dims, expect, expect_type, inputs};
+use super::check::{dims, expect, inputs};
+use super::window::Window;
 use crate::backend::Device;
 use crate::backend::cpu::Parts;
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
-/// 2 x 2, stride 2, no padding: a last odd row or column is left out. The gradient goes to the first of equals.
+/// A window that moves by `stride`; pixels outside the picture do not count. What no window reaches, as a last odd row,
+/// is left out.
 ///
-/// Input: x (n, h, w, c) f32. Output: (n, h / 2, w / 2, c) f32. A NaN stays.
-#[derive(Clone, Copy, Debug)]
-pub struct MaxPool;
+/// Input: x (n, h, w, c) f32. Output: (n, h', w', c) f32, extents as [`Window::extent`] says. A NaN stays. Only
+/// [`MaxPool::HALVE`] has a gradient; it goes to the first of equals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxPool(pub Window);
 
-/// What stands under an output pixel: the four values of its channels in the input, by index.
+impl MaxPool {
+    /// 2 x 2, stride 2, no padding.
+    pub const HALVE: MaxPool = MaxPool(Window { side: 2, stride: 2, padding: 0 });
+}
+
+/// What stands under an output pixel of [`MaxPool::HALVE`]: the four values of its channels in the input, by index.
 fn four(w: usize, c: usize, x: usize) -> [usize; 4] {
     let at = 2 * x * c;
     [at, at + c, at + w * c, at + w * c + c]
@@ -35,40 +44,28 @@ impl Op for MaxPool {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
-        let [n, h, w, c] = dims("x", &x)?;
-        expect_type("x", &x, &[DType::F32])?;
-        Ok([Desc::plain([n, h / 2, w / 2, c], DType::F32)])
+        Ok([self.0.output(&x)?])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
-        let count = all[0].shape.count() as f64;
-        Cost { flops: 0.75 * count, bytes: 5.0 * count }
+        self.0.cost(&all[0])
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let [_, h, w, c] = dims("x", all[0].desc())?;
-        let [n, rows, columns, _] = dims("output", outputs[0].desc())?;
-        let x = all[0].data::<f32>()?;
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
-        match cx.device {
-            Device::Cpu(cpu) => cpu.pool.blocks(n * rows, |_, row| {
-                let (image, y) = (row / rows, row % rows);
-                let from = &x[(image * h + 2 * y) * w * c..][..2 * w * c];
-                // SAFETY: one part a row of the output.
-                let to = unsafe { parts.slice(row * columns * c..(row + 1) * columns * c) };
-                for (column, to) in to.chunks_exact_mut(c.max(1)).enumerate() {
-                    let at = four(w, c, column);
-                    for (channel, to) in to.iter_mut().enumerate() {
-                        let values = at.map(|at| from[at + channel]);
-                        *to = values[largest(values)];
-                    }
+        self.0.each(cx, all[0], &mut outputs[0], |to, under| {
+            to.fill(f32::NEG_INFINITY);
+            for from in under {
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = if *from > *to || from.is_nan() { *from } else { *to };
                 }
-            }),
-        }
-        Ok(())
+            }
+        })
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
+        if *self != MaxPool::HALVE {
+            return Err(Error::unsupported(format!("max_pool: no gradient of {:?}", self.0)));
+        }
         let grad = pass.grads[0].as_ref().ok_or_else(|| Error::internal("no gradient"))?;
         let [dx] = e.run(&MaxPoolBackward, &[pass.inputs[0], grad])?;
         let mut found = Gradients::default();

@@ -1,0 +1,39 @@
+//! The mean of the pixels under a window: Inception's pools.
+
+use super::check::inputs;
+use super::window::Window;
+use crate::error::Result;
+use crate::exec::{Cost, Cx, Op};
+use crate::tensor::{Desc, Tensor};
+
+/// The mean over a window's pixels inside the picture: PyTorch's with `count_include_pad=False`. Sums run row by row.
+///
+/// Input: x (n, h, w, c) f32. Output: (n, h', w', c) f32, extents as [`Window::extent`] says.
+#[derive(Clone, Copy, Debug)]
+pub struct MeanPool(pub Window);
+
+impl Op for MeanPool {
+    const NAME: &'static str = "mean_pool";
+
+    fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
+        let [x] = inputs::<1>(all)?;
+        Ok([self.0.output(&x)?])
+    }
+
+    fn cost(&self, all: &[Desc]) -> Cost {
+        self.0.cost(&all[0])
+    }
+
+    fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
+        self.0.each(cx, all[0], &mut outputs[0], |to, under| {
+            to.fill(0.0);
+            let mut count = 0;
+            for from in under {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                count += 1;
+            }
+            let share = 1.0 / count.max(1) as f32;
+            to.iter_mut().for_each(|to| *to *= share);
+        })
+    }
+}
