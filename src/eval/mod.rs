@@ -1,15 +1,19 @@
 //! What tells how good pictures are: figures of one picture beside another, and distances of two sets of features.
 
+mod crowd;
 mod distance;
 mod inception_score;
 mod moments;
 mod neighbours;
+mod reconstruction;
 mod ssim;
 
+pub use crowd::Crowd;
 pub use distance::frechet;
 pub use inception_score::inception_score;
 pub use moments::{Gaussian, Moments};
 pub use neighbours::{Neighbours, precision_recall};
+pub use reconstruction::{Judges, Reconstruction, reconstruction};
 pub use ssim::ssim;
 
 use crate::error::{Error, Result};

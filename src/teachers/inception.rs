@@ -13,10 +13,6 @@ use std::collections::BTreeMap;
 
 /// The side of the pictures it sees.
 const SIDE: usize = 299;
-/// Elements of its feature.
-const WIDTH: usize = 2048;
-/// Classes, with some that stand for none.
-const CLASSES: usize = 1008;
 const EPS: f64 = 1e-3;
 const RELU: LeakyRelu = LeakyRelu { slope: 0.0 };
 
@@ -172,6 +168,11 @@ fn blocks() -> Vec<(&'static str, Vec<Plans>)> {
 }
 
 impl Inception {
+    /// Elements of a feature.
+    pub const WIDTH: usize = 2048;
+    /// Classes, some of which stand for none.
+    pub const CLASSES: usize = 1008;
+
     /// The network in a file: `Conv2d_1a_3x3.conv.weight` to `fc.weight`.
     ///
     /// # Errors
@@ -203,7 +204,7 @@ impl Inception {
             all.push(Block(block));
         }
         let at = Params::new(source, Numerics::default()).scope("fc");
-        let classes = Linear::without_bias(&at, WIDTH, CLASSES)?;
+        let classes = Linear::without_bias(&at, Inception::WIDTH, Inception::CLASSES)?;
         Ok(Inception { stem, blocks: all, classes })
     }
 
@@ -232,7 +233,7 @@ impl Inception {
         let shape = e.desc(&x).shape;
         let all = Window { side: shape[1], stride: 1, padding: 0 };
         let [pooled] = e.apply(MeanPool(all), &[&x])?;
-        let features = e.reshape(&pooled, &[shape[0], WIDTH])?;
+        let features = e.reshape(&pooled, &[shape[0], Inception::WIDTH])?;
         let logits = self.classes.forward(e, &features)?;
         Ok(Judgement { features, logits })
     }
@@ -266,6 +267,10 @@ fn run<E: Exec>(e: &E, steps: &[Step], x: &E::Value) -> Result<E::Value> {
 /// The same convolutions with their norms' kept statistics in weights and biases: `NAME.weight` and `NAME.bias` of each
 /// `NAME.conv` and `NAME.bn`.
 fn fold(source: &Source) -> Result<Source> {
+    let first = "Conv2d_1a_3x3.conv.weight";
+    if !source.contains(first) {
+        return Err(Error::format(format!("{}: no Inception: expected a tensor {first}", source.name())));
+    }
     let mut tensors = Vec::new();
     for weight in source.names().filter(|name| name.ends_with(".conv.weight")) {
         let name = weight.trim_end_matches(".conv.weight");

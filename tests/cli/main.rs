@@ -3,6 +3,8 @@
 
 #[cfg(feature = "train")]
 mod codes;
+#[cfg(all(feature = "eval", feature = "train"))]
+mod eval;
 #[cfg(feature = "train")]
 mod far_training;
 mod generator;

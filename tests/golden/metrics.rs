@@ -1,8 +1,21 @@
 //! Figures of small sets of features, against the implementations that papers are measured with.
 
 use crate::common;
-use fqgan::eval::{Moments, frechet, inception_score, precision_recall};
+use crate::teachers::formula;
+use fqgan::backend::Device;
+use fqgan::backend::cpu::Cpu;
+use fqgan::eval::{Crowd, Judges, Moments, frechet, inception_score, precision_recall, reconstruction};
+use fqgan::exec::Eager;
+use fqgan::image::Picture;
+use fqgan::teachers::{Inception, Lpips};
+use fqgan::tensor::Tensor;
+use fqgan::tokenizer::{Grid, Options, Tokenizer};
 use fqgan::weights::{Map, Source};
+use std::sync::Arc;
+
+#[path = "../common/tiny.rs"]
+#[allow(dead_code)]
+mod tiny;
 
 /// Relative error.
 const BOUND: f64 = 1e-4;
@@ -33,4 +46,88 @@ fn of_features() {
     let split = number("split_size") as usize;
     let classes = softmax.shape()[1];
     check("inception_score", inception_score(softmax.data::<f32>().unwrap(), classes, split).unwrap().0);
+}
+
+const PHOTOGRAPHS: [&str; 2] = ["astronaut_256.png", "chelsea_256.png"];
+
+/// Pictures one by one: the mean of the golden features, the score of the golden logits.
+#[test]
+fn of_a_crowd() {
+    let device = Device::Cpu(Arc::new(Cpu::new(0).unwrap()));
+    let workspace = device.workspace(None);
+    let e = Eager::new(&device, &workspace);
+    let inception = Inception::open(&formula("fid_inception_v3")).unwrap();
+    let mut crowd = Crowd::new().unwrap();
+    for name in PHOTOGRAPHS {
+        crowd.see(&e, &inception, &[Picture::load(common::golden(name)).unwrap()]).unwrap();
+    }
+    let golden = Source::open(common::golden("teachers.safetensors"), Map::On).unwrap();
+    let rows = |name: &str| -> Vec<Vec<f64>> {
+        let tensor = golden.tensor(name).unwrap();
+        let wide = |row: &[f32]| row.iter().map(|&v| f64::from(v)).collect();
+        tensor.data::<f32>().unwrap().chunks_exact(tensor.shape()[1]).map(wide).collect()
+    };
+    let features = rows("inception_pool3");
+    let gaussian = crowd.gaussian().unwrap();
+    assert!(gaussian.is_short());
+    for (i, found) in gaussian.mean.iter().enumerate() {
+        let wanted = 0.5 * (features[0][i] + features[1][i]);
+        assert!((found - wanted).abs() < 1e-5 * (1.0 + wanted.abs()), "{found}, expected {wanted}");
+    }
+    let softmax: Vec<f32> = rows("inception_logits_without_bias")
+        .iter()
+        .flat_map(|row| {
+            let sum: f64 = row.iter().map(|l| l.exp()).sum();
+            row.iter().map(move |l| (l.exp() / sum) as f32).collect::<Vec<_>>()
+        })
+        .collect();
+    let wanted = inception_score(&softmax, Inception::CLASSES, 5000).unwrap().0;
+    assert!((crowd.score(5000).unwrap().0 / wanted - 1.0).abs() < BOUND);
+}
+
+/// What `reconstruction` says of LPIPS and rFID, against the same networks asked one by one.
+#[test]
+fn of_reconstructions() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Device::Cpu(Arc::new(Cpu::new(0).unwrap()));
+    let weights = Source::open(tiny::tokenizer(folder.path()), Map::On).unwrap();
+    let tokenizer = Tokenizer::open(&device, &weights, &Options::default()).unwrap();
+    let vgg = formula("lpips_vgg16");
+    let judges = Judges {
+        lpips: Some(Lpips::open(&vgg, &vgg).unwrap()),
+        inception: Some(Inception::open(&formula("fid_inception_v3")).unwrap()),
+    };
+    let all = PHOTOGRAPHS.into_iter().map(|name| Picture::load(common::golden(name)));
+    let found = reconstruction(&device, &tokenizer, all, 64, &judges, |_, _| Ok(())).unwrap();
+
+    let workspace = device.workspace(None);
+    let e = Eager::new(&device, &workspace);
+    let (mut before, mut after) = (Crowd::new().unwrap(), Crowd::new().unwrap());
+    let mut distance = 0.0;
+    for name in PHOTOGRAPHS {
+        let original = Picture::load(common::golden(name)).unwrap().center_crop(64).unwrap();
+        let mut codes = vec![0; 2 * 16 * 16];
+        tokenizer.encode_into(&[original.view()], &mut codes).unwrap();
+        let mut back = Picture::new(64, 64).unwrap();
+        let grid = Grid { height: 16, width: 16 };
+        tokenizer.decode_into(&codes, grid, 0, &mut [back.view_mut()]).unwrap();
+        let tensor = |picture: &Picture| {
+            let mut values = vec![0.0; 64 * 64 * 3];
+            picture.view().read_into(&mut values, 0..64).unwrap();
+            Tensor::from_slice([1, 64, 64, 3], &values).unwrap()
+        };
+        let lpips = judges.lpips.as_ref().unwrap();
+        let others = lpips.features(&e, &tensor(&original)).unwrap();
+        let each = lpips.distance(&e, &tensor(&back), &others).unwrap();
+        distance += f64::from(each.data::<f32>().unwrap()[0]) / 2.0;
+        let inception = judges.inception.as_ref().unwrap();
+        before.see(&e, inception, &[original]).unwrap();
+        after.see(&e, inception, &[back]).unwrap();
+    }
+    let near =
+        |found: f64, wanted: f64| assert!((found / wanted - 1.0).abs() < 1e-5, "{found}, expected {wanted}");
+    near(found.lpips.unwrap(), distance);
+    near(found.rfid.unwrap(), frechet(&before.gaussian().unwrap(), &after.gaussian().unwrap()).unwrap());
+    near(found.inception_score.unwrap().0, after.score(5000).unwrap().0);
+    assert!(found.too_few_for_rfid && found.pictures == 2);
 }

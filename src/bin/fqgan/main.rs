@@ -6,6 +6,8 @@ mod convert;
 mod decode;
 mod demo;
 mod encode;
+#[cfg(all(feature = "eval", feature = "train"))]
+mod eval;
 mod failure;
 mod files;
 mod generate;
@@ -48,6 +50,8 @@ enum Command {
     Reconstruct(reconstruct::Args),
     Generate(generate::Args),
     Score(score::Args),
+    #[cfg(all(feature = "eval", feature = "train"))]
+    Eval(eval::Args),
     Demo(demo::Args),
     Inspect(inspect::Args),
     Convert(convert::Args),
@@ -60,6 +64,8 @@ fn main() -> ExitCode {
         Command::Reconstruct(args) => reconstruct::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Score(args) => score::run(&args),
+        #[cfg(all(feature = "eval", feature = "train"))]
+        Command::Eval(args) => eval::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),
