@@ -29,8 +29,8 @@ struct Branch {
 }
 
 impl Encoder {
-    /// In bf16, the layers that take the time are: the adapters and the levels above the deepest. An error of the others
-    /// (what changes the size, the deepest level, the heads) would cost more codes than it saves milliseconds.
+    /// In bf16, the layers that take the time are: the adapters, and of the levels all but the two deepest with what leads
+    /// to them. An error of the others would cost more codes than it saves milliseconds.
     pub(super) fn new(top: &Params<'_>, config: &Config) -> Result<Encoder> {
         let at = top.scope("encoder");
         let exact = at.exact();
@@ -38,7 +38,7 @@ impl Encoder {
         let mut width = config.ch;
         let mut conv_blocks = Vec::new();
         for (i, &mult) in config.ch_mult.iter().enumerate() {
-            let at = if i == last { &exact } else { &at }.scope(format!("conv_blocks.{i}"));
+            let at = if i + 1 >= last { &exact } else { &at }.scope(format!("conv_blocks.{i}"));
             let (mut res, mut attn) = (Vec::new(), Vec::new());
             for j in 0..config.num_res_blocks {
                 res.push(ResnetBlock::new(&at.scope(format!("res.{j}")), width, config.ch * mult)?);
@@ -49,7 +49,7 @@ impl Encoder {
             }
             let downsample = match i {
                 i if i == last => None,
-                _ => Some(Conv2d::downsample(&at.exact().scope("downsample.conv"), width)?),
+                _ => Some(Conv2d::downsample(&at.scope("downsample.conv"), width)?),
             };
             conv_blocks.push(Level { res, attn, downsample });
         }

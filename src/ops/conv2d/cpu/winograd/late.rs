@@ -1,7 +1,7 @@
 //! Weights that are transformed as they are used. Of the deepest layers there are many, and few pixels: four times as
 //! many transformed ones would take longer to read than this takes to compute, and memory besides.
 
-use super::plan::{Plan, sums};
+use super::plan::{Plan, odd, sums};
 use super::scheme::{A, B, F4, Scheme};
 use super::transform::Output;
 use super::{Group, outputs, shared};
@@ -16,7 +16,13 @@ const CHANNELS: usize = 64;
 /// The widest vector: rows of weights are turned in blocks of it.
 const WIDEST: usize = 16;
 const TAPS: usize = 9;
+/// Floats of a cache line; the weights of [`CHANNELS`] channels are as many lines as there are products.
+const LINE: usize = 16;
+const _: () = assert!(CHANNELS * TAPS == PRODUCTS * LINE);
 const PRODUCTS: usize = F4::PRODUCTS * F4::PRODUCTS;
+/// Elements from the terms of a product to those of the next, so that the terms of a filter do not all want the same
+/// set of the first cache.
+const TERMS: usize = odd(CHANNELS * PANEL, size_of::<f32>());
 
 /// Whether weights (k, c) can be turned without remainders.
 pub fn takes([k, c]: [usize; 2]) -> bool {
@@ -26,7 +32,7 @@ pub fn takes([k, c]: [usize; 2]) -> bool {
 pub fn forward(job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
     let plan = &Plan::new::<F4, f32>(job);
     let weight = job.weights::<f32>()?;
-    let each = |tiles| PRODUCTS * sums(tiles) + (PRODUCTS + TAPS) * CHANNELS * PANEL;
+    let each = |tiles| PRODUCTS * (sums(tiles) + TERMS) + TAPS * CHANNELS * PANEL;
     shared::<F4, f32>(job, cx, plan, each, |group, index, scratch| {
         let filter = TAPS * job.g.c;
         let weight = &weight[index * PANEL * filter..(index + 1) * PANEL * filter];
@@ -55,7 +61,7 @@ impl Kernel for Late<'_> {
         let rows = (units.len() - 1) * plan.cut.most() + last.rows * last.cols;
         let output = Output { job, first: index * PANEL, width: PANEL, stream: plan.stream };
         let (m, scratch) = scratch.split_at_mut(PRODUCTS * sums(tiles));
-        let (terms, turned) = scratch.split_at_mut(PRODUCTS * CHANNELS * PANEL);
+        let (terms, turned) = scratch.split_at_mut(PRODUCTS * TERMS);
         for t in 0..rows {
             let unit = plan.cut.unit(units.start + t / plan.cut.most());
             output.prefetch::<S, F4>(&unit, t % plan.cut.most());
@@ -66,10 +72,17 @@ impl Kernel for Late<'_> {
             transform::<S>(turned, count, terms);
             let taps = Taps::one(count);
             for product in 0..PRODUCTS {
+                // The next channels' weights, a line of each filter at a time.
+                for filter in 0..PANEL {
+                    let next =
+                        weight.as_ptr().wrapping_add((filter * c + first + CHANNELS) * TAPS + product * LINE);
+                    // SAFETY: a prefetch reads nothing, wherever it points.
+                    unsafe { S::prefetch_second(next.cast()) };
+                }
                 let v = v.wrapping_add(product * plane + first);
                 let to = m[product * sums(tiles)..].as_mut_ptr();
                 let at = |t: usize| v.wrapping_add(t * step);
-                let weight = terms[product * count * PANEL..].as_ptr();
+                let weight = terms[product * TERMS..].as_ptr();
                 // SAFETY: the planes hold `tiles` rows of `step` and of PANEL elements, the terms `count` x PANEL a
                 // product.
                 unsafe {
@@ -90,10 +103,10 @@ impl Kernel for Late<'_> {
     }
 }
 
-/// Filters \[count\]\[9\]\[PANEL\] to \[products\]\[count\]\[PANEL\].
+/// Filters \[count\]\[9\]\[PANEL\] to \[products\]\[count\]\[PANEL\], the products [`TERMS`] elements apart.
 #[inline(always)]
 fn transform<S: Simd>(from: &[f32], count: usize, to: &mut [f32]) {
-    assert!(from.len() >= count * TAPS * PANEL && to.len() >= PRODUCTS * count * PANEL);
+    assert!(from.len() >= count * TAPS * PANEL && to.len() >= PRODUCTS * TERMS && count <= CHANNELS);
     for channel in 0..count {
         for lane in (0..PANEL).step_by(S::LANES) {
             // SAFETY: the slices are as long as asserted.
@@ -107,8 +120,8 @@ fn transform<S: Simd>(from: &[f32], count: usize, to: &mut [f32]) {
                 }
                 for (i, &half) in half.iter().enumerate() {
                     for (j, v) in filter::<S>(half).into_iter().enumerate() {
-                        let at = (i * F4::PRODUCTS + j) * count + channel;
-                        S::store(to.as_mut_ptr().add(at * PANEL + lane), v);
+                        let at = (i * F4::PRODUCTS + j) * TERMS + channel * PANEL + lane;
+                        S::store(to.as_mut_ptr().add(at), v);
                     }
                 }
             }

@@ -176,18 +176,10 @@ impl Output<'_> {
                 for t in 0..unit.rows * unit.cols {
                     let at = [(unit.y + t / unit.cols) * W::OUT, (unit.x + t % unit.cols) * W::OUT];
                     let m = m.add(t * PANEL + column);
-                    let mut rows = [[zero; MOST]; MOST];
-                    for j in 0..W::PRODUCTS {
-                        let mut products = [zero; MOST];
-                        for (i, product) in products.iter_mut().enumerate().take(W::PRODUCTS) {
-                            *product = S::load(m.add((i * W::PRODUCTS + j) * plane));
-                        }
-                        let products = W::output::<S>(products);
-                        for y in 0..W::OUT {
-                            rows[y][j] = products[y];
-                        }
-                    }
-                    self.store::<S, W, SUMS>(unit.image, at, column, &rows, &mut found);
+                    // In groups, as with the pixels.
+                    let output = OneTile { image: unit.image, at, column, m, plane };
+                    self.rows::<S, W, SUMS, 0>(&output, &mut found);
+                    self.rows::<S, W, SUMS, 1>(&output, &mut found);
                 }
                 if SUMS {
                     let n = S::LANES.min(self.width - column);
@@ -204,27 +196,43 @@ impl Output<'_> {
         }
     }
 
-    /// The outputs of one tile and vector of channels that lie inside the picture.
+    /// The outputs of one tile and vector of channels that lie inside the picture, of the rows of a group.
     #[inline(always)]
-    unsafe fn store<S: Simd, W: Scheme, const SUMS: bool>(
+    unsafe fn rows<S: Simd, W: Scheme, const SUMS: bool, const WHICH: usize>(
         &self,
-        image: usize,
-        [y0, x0]: [usize; 2],
-        column: usize,
-        rows: &[[S::V; MOST]; MOST],
+        tile: &OneTile,
         found: &mut Sums<S::V>,
     ) {
         let g = &self.job.g;
+        let &OneTile { image, at: [y0, x0], column, m, plane } = tile;
+        let each = if W::OUT > ROWS { GROUP } else { ROWS };
+        let first = WHICH * each;
+        let last = W::OUT.min(first + each);
+        if first >= last || y0 + first >= g.oh {
+            return;
+        }
         let channel = self.first + column;
         let n = S::LANES.min(self.width - column);
         // SAFETY: only outputs inside the picture, and `n` channels that exist; the rest is the caller's.
         unsafe {
+            let zero = S::splat(0.0);
+            let mut rows = [[zero; MOST]; ROWS];
+            for j in 0..W::PRODUCTS {
+                let mut products = [zero; MOST];
+                for (i, product) in products.iter_mut().enumerate().take(W::PRODUCTS) {
+                    *product = S::load(m.add((i * W::PRODUCTS + j) * plane));
+                }
+                let products = W::output::<S>(products);
+                for y in first..last {
+                    rows[y - first][j] = products[y];
+                }
+            }
             let bias = S::load_up_to(self.job.bias.as_ptr().add(channel), n);
-            for (y, &row) in rows.iter().enumerate().take(W::OUT) {
+            for y in first..last {
                 if y0 + y >= g.oh {
                     return;
                 }
-                let row = W::output::<S>(row);
+                let row = W::output::<S>(rows[y - first]);
                 let first = ((image * g.oh + y0 + y) * g.ow + x0) * g.k + channel;
                 for (x, &value) in row.iter().enumerate().take(W::OUT.min(g.ow - x0)) {
                     let at = first + x * g.k;
@@ -251,6 +259,20 @@ impl Output<'_> {
             }
         }
     }
+}
+
+/// Rows of outputs at once, at most.
+const ROWS: usize = 4;
+
+/// A vector of channels of one tile.
+struct OneTile {
+    image: usize,
+    /// Its first output.
+    at: [usize; 2],
+    column: usize,
+    /// Its first product, and elements to the next.
+    m: *const f32,
+    plane: usize,
 }
 
 /// Sums over some outputs of a vector of channels, of what they differ from the first of them.
