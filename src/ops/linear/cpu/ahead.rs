@@ -27,10 +27,7 @@ impl Ahead {
             (_, Some(next)) => {
                 let share = (GROUP * row).div_ceil(tile.passes);
                 let steps = GROUP / TILE * (abreast * row).div_ceil(step);
-                Ahead {
-                    next: weight.wrapping_add(next * row + tile.pass * share),
-                    step: share.div_ceil(steps.max(1)),
-                }
+                Ahead { next: next.wrapping_add(tile.pass * share), step: share.div_ceil(steps.max(1)) }
             }
             _ => Ahead { next: weight, step: 0 },
         }

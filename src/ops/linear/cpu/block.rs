@@ -24,8 +24,8 @@ pub struct Tile {
     /// How many tiles of rows pass these weights, and which of them this is.
     pub passes: usize,
     pub pass: usize,
-    /// The first of the outputs that come next, if their weights should be brought near.
-    pub ahead: Option<usize>,
+    /// The weights that come next, if they should be brought near.
+    pub ahead: Option<*const u8>,
 }
 
 /// Rows of a register tile: as many as the level has registers for TILE sums each.
@@ -48,6 +48,9 @@ pub trait Products: Sync {
     /// # Safety
     /// That of [`Simd`]; the rows and columns must be there.
     unsafe fn rows_of<S: Simd, const R: usize>(&self, tile: &Tile, sums: &mut [[f32; COLUMNS]]);
+
+    /// Where the weights of an output of the block begin; past its last one, those of the next block.
+    fn weights_of(&self, column: usize) -> *const u8;
 
     /// Asks for what the first tiles read: x, and weights up to where each tile asks for those that follow.
     ///
@@ -89,13 +92,15 @@ impl<P: Products> Kernel for Block<'_, P> {
         }
         let mut room = MaybeUninit::uninit();
         let sums = zeros(&mut room, self.rows);
+        let next = self.products.weights_of(self.columns);
+        let first = self.gated.as_ref().map_or(next, |gated| gated.weights_of(0));
         // SAFETY: as above.
-        unsafe { self.all::<S>(&self.products, sums) };
+        unsafe { self.all::<S>(&self.products, first, sums) };
         if let Some(gated) = &self.gated {
             let mut room = MaybeUninit::uninit();
             let factors = zeros(&mut room, self.rows);
             // SAFETY: as above.
-            unsafe { self.all::<S>(gated, factors) };
+            unsafe { self.all::<S>(gated, next, factors) };
             for (sums, factors) in sums.iter_mut().zip(factors) {
                 gate::<S>(sums, factors);
             }
@@ -152,14 +157,15 @@ pub unsafe fn activate<S: Simd>(activation: Activation, v: S::V) -> S::V {
 }
 
 impl<P: Products> Block<'_, P> {
-    /// The products of all rows with all columns.
+    /// The products of all rows with all columns, and what is read `next`.
     #[inline(always)]
-    unsafe fn all<S: Simd>(&self, products: &P, sums: &mut [[f32; COLUMNS]]) {
+    unsafe fn all<S: Simd>(&self, products: &P, next: *const u8, sums: &mut [[f32; COLUMNS]]) {
         let passes = self.rows.div_ceil(tall::<S>());
         for first in (0..self.columns).step_by(GROUP) {
             let end = self.columns.min(first + GROUP);
             for (pass, row) in (0..self.rows).step_by(tall::<S>()).enumerate() {
-                let ahead = (self.few && end < self.columns).then_some(end);
+                let ahead = if end < self.columns { products.weights_of(end) } else { next };
+                let ahead = self.few.then_some(ahead);
                 let tile = &Tile { row, columns: first..end, passes, pass, ahead };
                 let sums = &mut sums[row..];
                 // SAFETY: the caller's. A level's tile has no more rows than `tall`, so the rest is not compiled

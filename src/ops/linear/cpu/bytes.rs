@@ -90,6 +90,10 @@ impl Products for Bytes<'_> {
         }
     }
 
+    fn weights_of(&self, column: usize) -> *const u8 {
+        self.weight.as_ptr().wrapping_add(column * self.k).cast()
+    }
+
     #[inline(always)]
     unsafe fn fetch<S: Simd>(&self) {
         // SAFETY: the caller's.
