@@ -116,7 +116,9 @@ fn scoring() {
 fn rounded_weights() {
     let place = place_with(&generator());
     let size = |name| std::fs::metadata(place.path(name)).unwrap().len();
-    place.run("convert far.safetensors int8.safetensors --dtype int8").ended(0, &["tensors"]);
+    let converted =
+        place.run("convert far.safetensors int8.safetensors --dtype int8").ended(0, &["tensors\n"]);
+    assert!(!converted.out.contains("left out"), "{}", converted.out);
     place.run("inspect int8.safetensors").ended(0, &["i8", "Complete", "8 rows x 8"]);
     assert!(size("int8.safetensors") < size("far.safetensors") * 45 / 100);
     let generate = |more: &str| place.run(&format!("generate --class 3 --count 2 {more}"));

@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> Result {
             weights::convert_to_int8(&source, &args.output, keep, matrix, &strings)?
         }
     };
-    let left = source.listing().len() - written;
+    let left = source.listing().iter().filter(|(name, _)| !keep(name)).count();
     let left = if left > 0 { format!(", {left} left out") } else { String::new() };
     say!("{}: {written} tensors{left}", args.output.display())
 }
