@@ -1,5 +1,5 @@
 use super::Stored;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::rng::Stream;
 use crate::train::data::{Order, Purpose};
 use std::sync::Arc;
@@ -31,14 +31,8 @@ impl Batches {
     /// # Errors
     /// `InvalidArgument` for a batch of 0 or of more than 2^20, or a step that no run reaches.
     pub fn new(stored: Arc<Stored>, batch: usize, seed: u64, first_step: u64) -> Result<Batches> {
-        if !(1..=1 << 20).contains(&batch) {
-            return Err(Error::invalid(format!("a batch of {batch} pictures, expected 1 to 2^20")));
-        }
         let mut order = Order::new(seed, stored.len())?;
-        let next = first_step
-            .checked_mul(batch as u64)
-            .ok_or_else(|| Error::invalid(format!("step {first_step} is past the end of any run")))?;
-        order.place(next)?;
+        let next = order.first_of(first_step, batch)?;
         Ok(Batches { stored, order, batch, seed, next })
     }
 

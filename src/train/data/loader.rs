@@ -85,14 +85,8 @@ impl Loader {
         workers: usize,
     ) -> Result<Loader> {
         augment.check()?;
-        if !(1..=1 << 20).contains(&batch) {
-            return Err(Error::invalid(format!("a batch of {batch} pictures, expected 1 to 2^20")));
-        }
         let mut order = Order::new(seed, pictures.len())?;
-        let next = first_step
-            .checked_mul(batch as u64)
-            .ok_or_else(|| Error::invalid(format!("step {first_step} is past the end of any run")))?;
-        order.place(next)?;
+        let next = order.first_of(first_step, batch)?;
         let workers = if workers == 0 { num_cpus::get().min(16) } else { workers };
         let state = State {
             order,

@@ -35,6 +35,21 @@ impl Order {
         }
     }
 
+    /// The number of the first sample of a step of `batch` samples.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a batch of 0 or of more than 2^20, or a step that no run reaches.
+    pub(in crate::train) fn first_of(&mut self, step: u64, batch: usize) -> Result<u64> {
+        if !(1..=1 << 20).contains(&batch) {
+            return Err(Error::invalid(format!("a batch of {batch} pictures, expected 1 to 2^20")));
+        }
+        let number = step.checked_mul(batch as u64);
+        let number =
+            number.ok_or_else(|| Error::invalid(format!("step {step} is past the end of any run")))?;
+        self.place(number)?;
+        Ok(number)
+    }
+
     /// The place of sample `number`, counted from the beginning of the run. Cheap within an epoch; another epoch's
     /// order is computed anew, 4 bytes a thing.
     ///
