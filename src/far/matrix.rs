@@ -3,7 +3,7 @@ use crate::exec::{Cx, Exec, Param, Prepare};
 use crate::nn::{Params, Precision};
 use crate::ops::dropout::Dropout;
 use crate::ops::gate::Gate;
-use crate::ops::linear::{Linear, SwiGlu};
+use crate::ops::linear::{Linear, Pack, SwiGlu};
 use crate::tensor::{Allocate, Bytes, DType, Desc, HeapAllocator, Storage, Tensor};
 use crate::weights::{cast, quantize, scale_name};
 use std::sync::Arc;
@@ -13,6 +13,8 @@ pub struct Matrix {
     weight: Param,
     /// Of the rows, if the weight is in bytes.
     scale: Option<Param>,
+    /// What training multiplies.
+    pack: Pack,
 }
 
 /// A weight as it is.
@@ -114,7 +116,7 @@ impl Matrix {
     /// Those of [`Params::matrix`].
     pub fn new(at: &Params<'_>, name: &str, extents: [usize; 2]) -> Result<Matrix> {
         let (weight, scale) = at.matrix(name, extents)?;
-        Ok(Matrix { weight, scale })
+        Ok(Matrix { weight, scale, pack: Pack { operands: at.numerics.operands() } })
     }
 
     /// x (..., k) to (..., n).
@@ -155,7 +157,7 @@ impl Matrix {
             inputs[count] = input;
             count += 1;
         }
-        let [y] = e.apply(Linear { panels: E::REMEMBERS, ..op }, &inputs[..count])?;
+        let [y] = e.apply(Linear { panels: E::REMEMBERS.then_some(self.pack), ..op }, &inputs[..count])?;
         Ok(y)
     }
 

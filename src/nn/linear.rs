@@ -88,7 +88,7 @@ impl Linear {
             bias: bias.is_some(),
             activation: self.activation,
             residual: skip.is_some(),
-            panels: E::REMEMBERS,
+            panels: self.pack.filter(|_| E::REMEMBERS),
         };
         let (count, inputs) = present(x, [Some(&weight), bias.as_ref(), skip]);
         let [y] = e.apply(op, &inputs[..count])?;

@@ -37,6 +37,7 @@ pub mod resize_grid;
 pub mod resize_nearest;
 pub mod rms_norm;
 pub mod rotary;
+mod rounded;
 pub mod sample;
 pub mod straight_through;
 pub mod sum_rows;

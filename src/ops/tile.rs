@@ -34,6 +34,9 @@ pub trait Operand: Lanes {
     /// Rounded to the type.
     fn narrow(x: f32) -> Self;
 
+    /// A panel of f32, whole steps of rows of PANEL, in this type: as it is, or in `to`, which is as long.
+    fn narrowed<'a, S: Simd>(panel: &'a [f32], to: &'a mut [Self]) -> &'a [Self];
+
     /// Adds the products of M rows' channels from `at` on with a step's weights.
     ///
     /// # Safety
@@ -51,6 +54,11 @@ impl Operand for f32 {
 
     fn narrow(x: f32) -> f32 {
         x
+    }
+
+    #[inline(always)]
+    fn narrowed<'a, S: Simd>(panel: &'a [f32], _: &'a mut [f32]) -> &'a [f32] {
+        panel
     }
 
     #[inline(always)]
@@ -81,6 +89,26 @@ impl Operand for bf16 {
 
     fn narrow(x: f32) -> bf16 {
         bf16::from_f32(x)
+    }
+
+    #[inline(always)]
+    fn narrowed<'a, S: Simd>(panel: &'a [f32], to: &'a mut [bf16]) -> &'a [bf16] {
+        let to = &mut to[..panel.len()];
+        for (rows, to) in panel.chunks_exact(2 * PANEL).zip(to.chunks_exact_mut(2 * PANEL)) {
+            let mut each = [bf16::ZERO; 2 * PANEL];
+            for first in (0..2 * PANEL).step_by(S::LANES) {
+                // SAFETY: PANEL is whole vectors.
+                unsafe {
+                    let v = S::load(rows.as_ptr().add(first));
+                    <bf16 as Lanes>::store::<S>(each.as_mut_ptr().add(first), v);
+                }
+            }
+            let (upper, lower) = each.split_at(PANEL);
+            for (pair, (a, b)) in to.chunks_exact_mut(2).zip(upper.iter().zip(lower)) {
+                pair.copy_from_slice(&[*a, *b]);
+            }
+        }
+        to
     }
 
     #[inline(always)]

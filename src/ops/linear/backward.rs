@@ -26,13 +26,14 @@ pub(super) fn linear(op: &Linear, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Resu
         dz
     };
     let flat = dz.reshape([rows, n])?;
+    let operands = op.panels.map_or(DType::F32, |pack| pack.operands);
     let mut found = Gradients::default();
     if pass.wanted[0] {
-        let [dx] = e.run(&MatMul { transpose_a: false }, &[&flat, weight])?;
+        let [dx] = e.run(&MatMul { transpose_a: false, operands }, &[&flat, weight])?;
         found[0] = Some(dx.reshape(*x.shape())?);
     }
     if pass.wanted[1] {
-        let [dw] = e.run(&MatMul { transpose_a: true }, &[&flat, &x.reshape([rows, k])?])?;
+        let [dw] = e.run(&MatMul { transpose_a: true, operands }, &[&flat, &x.reshape([rows, k])?])?;
         found[1] = Some(dw);
     }
     if op.bias && pass.wanted[2] {

@@ -33,8 +33,8 @@ pub(super) fn linear(op: &Linear, cx: Cx<'_>, cpu: &Cpu, all: &[&Tensor], out: &
     if weight.desc().layout != Layout::Plain {
         return packed::linear(cx, cpu, x, weight, after, out);
     }
-    if op.panels && weight.dtype() == DType::F32 {
-        return packed::late(cx, cpu, x, weight, after, out);
+    if let Some(pack) = op.panels.filter(|_| weight.dtype() == DType::F32) {
+        return packed::late(cx, cpu, pack, x, weight, after, out);
     }
     multiply(cx, cpu, x, Matrix { weight, scale }, None, after, out)
 }

@@ -47,9 +47,9 @@ pub struct Linear {
     pub bias: bool,
     /// Whether the last input is added to the result.
     pub residual: bool,
-    /// Whether a plain weight of f32 is put into panels as it is used, since there are many rows of x and the weight
-    /// is another in the next call: training's. Its sums are then those of [`Pack`]'s form.
-    pub panels: bool,
+    /// How a plain weight of f32 is put into panels as it is used, if it is: there are many rows of x, and the weight is
+    /// another in the next call. Its sums are then those of a packed weight, and the rule's have the same operands.
+    pub panels: Option<Pack>,
 }
 
 /// The extents (n, k) of a weight that x fits.

@@ -9,7 +9,7 @@ const PANELS: Layout = Layout::Packed(1);
 
 /// Puts a weight (n, k) of f32, f16 or bf16 into panels, for many rows of x. Extents of 1 after k are dropped, so
 /// that the filters of a 1x1 convolution will do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pack {
     /// F32, or BF16 where the processor has instructions for it: then weights and x are rounded, and products summed
     /// in f32.

@@ -18,6 +18,8 @@ use crate::tensor::{DType, Desc, Tensor};
 pub struct MatMul {
     /// Whether a is turned.
     pub transpose_a: bool,
+    /// F32; or BF16: both are rounded where the processor has instructions for it, and products summed in f32.
+    pub operands: DType,
 }
 
 impl Op for MatMul {

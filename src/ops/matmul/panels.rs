@@ -6,8 +6,10 @@ use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::Result;
 use crate::exec::Cx;
-use crate::ops::tile::{PANEL, Sink, Taps, panel};
+use crate::ops::rounded::rounded;
+use crate::ops::tile::{Operand, PANEL, Sink, Taps, panel};
 use crate::tensor::{DType, Desc, Tensor};
+use half::bf16;
 
 /// Products that are summed before the sum is stored: a panel of so many rows of b stays in the second cache.
 const DEPTH: usize = 2048;
@@ -32,30 +34,51 @@ pub(super) fn forward(
         Some(turned) => turned.data::<f32>()?,
         None => a,
     };
+    if op.operands == DType::BF16 && cpu.isa.multiplies_bf16() {
+        let (a, wide) = rounded(cx, cpu, a, [m, k])?;
+        return multiply::<bf16>(cx, cpu, a.data()?, wide, b, [m, k, n], out);
+    }
+    multiply::<f32>(cx, cpu, a, k, b, [m, k, n], out)
+}
+
+/// `a` is rows of `wide` operands.
+fn multiply<O: Operand>(
+    cx: Cx<'_>,
+    cpu: &Cpu,
+    a: &[O],
+    wide: usize,
+    b: &[f32],
+    [m, k, n]: [usize; 3],
+    out: &mut Tensor,
+) -> Result<()> {
     let out = out.data_mut::<f32>()?;
     if k == 0 {
         out.fill(0.0);
         return Ok(());
     }
-    let size = DEPTH.min(k) * PANEL;
-    let mut scratch = cx.workspace.tensor(Desc::plain([cpu.pool.threads(), size], DType::F32))?;
-    let scratch = Parts::new(scratch.data_mut::<f32>()?);
+    let size = DEPTH.min(wide) * PANEL;
+    let mut copied = cx.workspace.tensor(Desc::plain([cpu.pool.threads(), size], DType::F32))?;
+    let copied = Parts::new(copied.data_mut::<f32>()?);
+    let mut narrow = cx.workspace.tensor(Desc::plain([cpu.pool.threads(), size], O::DTYPE))?;
+    let narrow = Parts::new(narrow.data_mut::<O>()?);
     let out = Parts::new(out);
     let count = n.div_ceil(PANEL);
     cpu.pool.blocks(m.div_ceil(ROWS) * count, |lane, index| {
         let (first, column) = (index / count * ROWS, index % count * PANEL);
-        // SAFETY: one part a lane.
-        let scratch = unsafe { scratch.slice(lane * size..(lane + 1) * size) };
-        let width = PANEL.min(n - column);
-        let rows = ROWS.min(m - first);
+        let of_lane = lane * size..(lane + 1) * size;
+        // SAFETY: one part a lane, of both.
+        let (copied, narrow) = unsafe { (copied.slice(of_lane.clone()), narrow.slice(of_lane)) };
+        let rows = first..m.min(first + ROWS);
         cpu.isa.dispatch(Column {
-            a: &a[first * k..(first + rows) * k],
-            k,
+            a: &a[rows.start * wide..rows.end * wide],
+            wide,
             b,
+            k,
             n,
             column,
-            width,
-            scratch,
+            width: PANEL.min(n - column),
+            copied,
+            narrow,
             out: &out,
             first,
         });
@@ -112,38 +135,46 @@ impl Kernel for Turn<'_> {
 }
 
 /// Some rows of a times a panel's columns of b.
-struct Column<'a> {
-    /// Rows of k.
-    a: &'a [f32],
-    k: usize,
-    /// Rows of n.
+struct Column<'a, O> {
+    /// Rows of `wide`.
+    a: &'a [O],
+    wide: usize,
+    /// k rows of n.
     b: &'a [f32],
+    k: usize,
     n: usize,
     column: usize,
     width: usize,
-    scratch: &'a mut [f32],
+    copied: &'a mut [f32],
+    narrow: &'a mut [O],
     /// Rows of n, those of a from `first` on.
     out: &'a Parts<'a, f32>,
     first: usize,
 }
 
-impl Kernel for Column<'_> {
+impl<O: Operand> Kernel for Column<'_, O> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let rows = self.a.len() / self.k;
-        for from in (0..self.k).step_by(DEPTH) {
-            let depth = DEPTH.min(self.k - from);
-            for (l, to) in self.scratch.chunks_exact_mut(PANEL).take(depth).enumerate() {
+        let rows = self.a.len() / self.wide;
+        for from in (0..self.wide).step_by(DEPTH) {
+            let depth = DEPTH.min(self.wide - from);
+            let copied = &mut self.copied[..depth * PANEL];
+            for (l, to) in copied.chunks_exact_mut(PANEL).enumerate() {
+                if from + l >= self.k {
+                    to.fill(0.0);
+                    continue;
+                }
                 let b = &self.b[(from + l) * self.n + self.column..][..self.width];
                 to[..self.width].copy_from_slice(b);
                 to[self.width..].fill(0.0);
             }
-            let at = |row: usize| self.a.as_ptr().wrapping_add(row * self.k + from);
+            let b = O::narrowed::<S>(copied, self.narrow);
+            let at = |row: usize| self.a.as_ptr().wrapping_add(row * self.wide + from);
             let first = self.first * self.n + self.column;
             let mut store = Store { out: self.out, n: self.n, first, width: self.width, add: from > 0 };
-            // SAFETY: a has `rows` rows of k, and the scratch is a panel of `depth`.
-            unsafe { panel::<S, f32>(rows, &Taps::one(depth), at, self.scratch.as_ptr(), &mut store) };
+            // SAFETY: a has `rows` rows of `wide`, and b is a panel of `depth`.
+            unsafe { panel::<S, O>(rows, &Taps::one(depth), at, b.as_ptr(), &mut store) };
         }
     }
 }

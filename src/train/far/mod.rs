@@ -5,7 +5,7 @@ mod recipe;
 mod state;
 
 pub use job::FarJob;
-pub use recipe::{FarHead, FarNetwork, FarRecipe, Kind, Rates};
+pub use recipe::{Factors, FarHead, FarNetwork, FarRecipe, Kind, Rates};
 pub use state::FarState;
 
 use super::loss::{self, Term};
@@ -51,12 +51,13 @@ impl FarTrainer {
             )));
         }
         let manifest = config.manifest();
+        let numerics = Numerics { precision: recipe.precision.into(), compact: false };
         let read = |name: &str| Ok((name.to_string(), weights.tensor(name)?.to_f32()?));
         Ok(FarTrainer {
             recipe: recipe.clone(),
             device: device.clone(),
             workspace: device.workspace(None).tight(),
-            model: Model::new(&Params::new(&super::hollow(weights)?, Numerics::default()), &config)?,
+            model: Model::new(&Params::new(&super::hollow(weights)?, numerics), &config)?,
             state: FarState {
                 steps: 0,
                 weights: manifest.iter().map(|(name, _)| read(name)).collect::<Result<_>>()?,

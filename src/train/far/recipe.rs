@@ -1,5 +1,6 @@
 use crate::error::{Error, Result};
 use crate::far::{Config, Noise, config};
+use crate::nn::Precision;
 use crate::train::recipe::{self, Optimizer, Run};
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,9 @@ pub struct FarRecipe {
     pub kind: Kind,
     /// Whether blocks run a second time for their gradients, which saves the memory of their inner values.
     pub checkpoint_blocks: bool,
+    /// Type of the factors of matrix products: f32, or bf16 where the processor multiplies it. Weights, sums, norms,
+    /// attention and losses are f32 in any case.
+    pub precision: Factors,
     /// The run's length and what it leaves behind.
     pub run: Run,
     /// The network.
@@ -27,6 +31,25 @@ pub struct FarRecipe {
 pub enum Kind {
     /// A generator's.
     Far,
+}
+
+/// The factors of matrix products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Factors {
+    /// As they are.
+    F32,
+    /// Rounded to bf16.
+    Bf16,
+}
+
+impl From<Factors> for Precision {
+    fn from(factors: Factors) -> Precision {
+        match factors {
+            Factors::F32 => Precision::F32,
+            Factors::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 /// The extents of a generator.
@@ -87,6 +110,7 @@ impl Default for FarRecipe {
         FarRecipe {
             kind: Kind::Far,
             checkpoint_blocks: false,
+            precision: Factors::F32,
             // 300 epochs of ImageNet.
             run: Run { steps: 300 * (1_281_167 / 256), ..Run::default() },
             model: FarNetwork {

@@ -1,11 +1,13 @@
 //! Weights in panels of output channels, k after k: many rows of x pass each.
 
+use super::super::Pack;
 use super::After;
 use super::block::activate;
-use crate::backend::cpu::simd::{Kernel, Lanes, Simd};
+use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
+use crate::ops::rounded::rounded;
 use crate::ops::tile::{Operand, PANEL, Sink, Taps, panel, turn};
 use crate::tensor::{DType, Desc, Element, Tensor};
 use half::{bf16, f16};
@@ -14,8 +16,6 @@ use half::{bf16, f16};
 const ROWS: usize = 256;
 /// Elements of k that are rearranged at once: a line of each row of the file.
 const RUN: usize = 16;
-/// Elements of x that are rounded at once.
-const PIECE: usize = 8192;
 
 /// The type that is multiplied when this one is asked for.
 pub fn operands(cpu: &Cpu, wanted: DType) -> DType {
@@ -120,50 +120,8 @@ pub fn linear(
     if weight.dtype() == DType::F32 {
         return multiply::<f32>(cpu, x, k, weight, [rows, n], after, out);
     }
-    let wide = k.next_multiple_of(bf16::CHANNELS);
-    let mut rounded = cx.workspace.tensor(Desc::plain([rows, wide], DType::BF16))?;
-    let together = (PIECE / wide.max(1)).max(1);
-    let to = Parts::new(rounded.data_mut::<bf16>()?);
-    cpu.pool.blocks(rows.div_ceil(together), |_, index| {
-        let rows = index * together..rows.min((index + 1) * together);
-        // SAFETY: some rows a job.
-        let to = unsafe { to.slice(rows.start * wide..rows.end * wide) };
-        cpu.isa.dispatch(Round { x: &x[rows.start * k..rows.end * k], k, to, wide });
-    });
+    let (rounded, wide) = rounded(cx, cpu, x, [rows, k])?;
     multiply::<bf16>(cpu, rounded.data()?, wide, weight, [rows, n], after, out)
-}
-
-/// Rows of k to rows of `wide` in bf16, zeros past k.
-struct Round<'a> {
-    x: &'a [f32],
-    k: usize,
-    to: &'a mut [bf16],
-    wide: usize,
-}
-
-impl Kernel for Round<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self) {
-        if self.k == 0 {
-            return;
-        }
-        for (x, to) in self.x.chunks_exact(self.k).zip(self.to.chunks_exact_mut(self.wide)) {
-            to[self.k..].fill(bf16::ZERO);
-            let whole = self.k - self.k % S::LANES;
-            // SAFETY: all lie within the row.
-            unsafe {
-                for i in (0..whole).step_by(S::LANES) {
-                    <bf16 as Lanes>::store::<S>(to.as_mut_ptr().add(i), S::load(x.as_ptr().add(i)));
-                }
-                if whole < self.k {
-                    let n = self.k - whole;
-                    let rest = S::load_n(x.as_ptr().add(whole), n);
-                    <bf16 as Lanes>::store_n::<S>(to.as_mut_ptr().add(whole), rest, n);
-                }
-            }
-        }
-    }
 }
 
 /// `x` is rows of k operands.
@@ -212,44 +170,93 @@ const MANY: usize = 2048;
 pub fn late(
     cx: Cx<'_>,
     cpu: &Cpu,
+    pack: Pack,
     x: &Tensor,
+    weight: &Tensor,
+    after: After<'_>,
+    out: &mut Tensor,
+) -> Result<()> {
+    let k = weight.shape()[1];
+    if operands(cpu, pack.operands) == DType::BF16 {
+        let rows = x.shape().count().checked_div(k).unwrap_or(0);
+        let (x, wide) = rounded(cx, cpu, x.data()?, [rows, k])?;
+        return late_of::<bf16>(cx, cpu, x.data()?, wide, weight, after, out);
+    }
+    late_of::<f32>(cx, cpu, x.data()?, k, weight, after, out)
+}
+
+/// `x` is rows of `wide` operands.
+fn late_of<O: Operand>(
+    cx: Cx<'_>,
+    cpu: &Cpu,
+    x: &[O],
+    wide: usize,
     weight: &Tensor,
     after: After<'_>,
     out: &mut Tensor,
 ) -> Result<()> {
     let (n, k) = (weight.shape()[0], weight.shape()[1]);
     let rows = out.shape().count().checked_div(n).unwrap_or(0);
-    let (x, weight) = (x.data::<f32>()?, weight.data::<f32>()?);
-    let size = k * PANEL;
-    let mut scratch = cx.workspace.tensor(Desc::plain([cpu.pool.threads(), size], DType::F32))?;
-    let scratch = Parts::new(scratch.data_mut::<f32>()?);
+    let weight = weight.data::<f32>()?;
+    let size = wide * PANEL;
+    let mut turned = cx.workspace.tensor(Desc::plain([cpu.pool.threads(), size], DType::F32))?;
+    let turned = Parts::new(turned.data_mut::<f32>()?);
+    let mut narrow = cx.workspace.tensor(Desc::plain([cpu.pool.threads(), size], O::DTYPE))?;
+    let narrow = Parts::new(narrow.data_mut::<O>()?);
     let (out, count) = (Parts::new(out.data_mut::<f32>()?), n.div_ceil(PANEL));
     cpu.pool.blocks(rows.div_ceil(MANY) * count, |lane, index| {
         let (first, index) = (index / count * MANY, index % count);
-        // SAFETY: one part a lane.
-        let panel = unsafe { scratch.slice(lane * size..(lane + 1) * size) };
+        let of_lane = lane * size..(lane + 1) * size;
+        // SAFETY: one part a lane, of both.
+        let (turned, narrow) = unsafe { (turned.slice(of_lane.clone()), narrow.slice(of_lane)) };
         let channels = index * PANEL..n.min((index + 1) * PANEL);
-        let width = channels.len();
-        let of_panel = &weight[channels.start * k..channels.end * k];
-        if width == PANEL {
-            cpu.isa.dispatch(Turn { rows: of_panel, k, to: panel });
-        } else {
-            for (i, to) in panel.chunks_exact_mut(PANEL).enumerate() {
-                to.fill(0.0);
-                (0..width).for_each(|channel| to[channel] = of_panel[channel * k + i]);
-            }
-        }
         let rows = first..rows.min(first + MANY);
-        let first = rows.start * n + channels.start;
-        cpu.isa.dispatch(Panel {
-            x: &x[rows.start * k..rows.end * k],
-            k,
-            rows: rows.len(),
-            weight: &*panel,
-            finish: Finish { after, out: &out, n, first, channel: channels.start, width },
-        });
+        let finish = Finish {
+            after,
+            out: &out,
+            n,
+            first: rows.start * n + channels.start,
+            channel: channels.start,
+            width: channels.len(),
+        };
+        let x = &x[rows.start * wide..rows.end * wide];
+        let weight = &weight[channels.start * k..channels.end * k];
+        cpu.isa.dispatch(Late { x, wide, rows: rows.len(), weight, k, turned, narrow, finish });
     });
     Ok(())
+}
+
+/// A panel from some rows of a plain weight, and its products.
+struct Late<'a, O> {
+    x: &'a [O],
+    wide: usize,
+    rows: usize,
+    weight: &'a [f32],
+    k: usize,
+    turned: &'a mut [f32],
+    narrow: &'a mut [O],
+    finish: Finish<'a>,
+}
+
+impl<O: Operand> Kernel for Late<'_, O> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self) {
+        let (k, width) = (self.k, self.finish.width);
+        if width == PANEL {
+            turn::<S>(self.weight, k, k, self.turned);
+            self.turned[k * PANEL..].fill(0.0);
+        } else {
+            self.turned.fill(0.0);
+            for (i, to) in self.turned.chunks_exact_mut(PANEL).take(k).enumerate() {
+                (0..width).for_each(|channel| to[channel] = self.weight[channel * k + i]);
+            }
+        }
+        let weight = O::narrowed::<S>(self.turned, self.narrow);
+        let at = |row: usize| self.x.as_ptr().wrapping_add(row * self.wide);
+        // SAFETY: x has `rows` rows of `wide`, and the weight is a panel of as many.
+        unsafe { panel::<S, O>(self.rows, &Taps::one(self.wide), at, weight.as_ptr(), &mut self.finish) };
+    }
 }
 
 struct Panel<'a, O> {
