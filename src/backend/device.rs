@@ -2,6 +2,7 @@ use super::cpu::{Arena, Cpu};
 use crate::error::Result;
 use crate::tensor::{Allocate, Desc, Storage, Tensor};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A place where operations run. Cheap to clone; clones are the same device.
@@ -29,7 +30,7 @@ impl Device {
     /// An empty workspace for calls on this device, that will hold no more than `limit` bytes.
     pub fn workspace(&self, limit: Option<usize>) -> Workspace {
         match self {
-            Device::Cpu(_) => Workspace { arena: Arena::new(limit) },
+            Device::Cpu(_) => Workspace { arena: Arena::new(limit), flops: AtomicU64::new(0) },
         }
     }
 }
@@ -38,13 +39,15 @@ impl Device {
 /// A model keeps the workspaces of finished calls, so that the next call of the same shape allocates nothing.
 pub struct Workspace {
     arena: Arena,
+    /// Arithmetic that was done with it.
+    flops: AtomicU64,
 }
 
 impl Workspace {
     /// The same workspace, which hands out buffers that fit more closely: less memory for training, where hundreds of
     /// tensors live at a time.
     pub fn tight(self) -> Workspace {
-        Workspace { arena: self.arena.tight() }
+        Workspace { arena: self.arena.tight(), ..self }
     }
 
     /// A plain tensor whose elements are unspecified.
@@ -59,6 +62,16 @@ impl Workspace {
     /// Bytes held, in use or not.
     pub fn bytes(&self) -> usize {
         self.arena.bytes()
+    }
+
+    /// Notes down arithmetic: additions and multiplications.
+    pub fn count(&self, flops: f64) {
+        self.flops.fetch_add(flops as u64, Ordering::Relaxed);
+    }
+
+    /// The arithmetic that was noted down since the last call.
+    pub fn take_flops(&self) -> f64 {
+        self.flops.swap(0, Ordering::Relaxed) as f64
     }
 }
 

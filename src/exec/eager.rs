@@ -35,6 +35,7 @@ impl<'a> Eager<'a> {
                 *desc = *input.desc();
             }
             let wanted = op.outputs(descs)?;
+            self.workspace.count(op.cost(descs).flops);
             let mut outputs = [const { None }; N];
             for (slot, desc) in outputs.iter_mut().zip(wanted) {
                 *slot = Some(self.workspace.tensor(desc)?);

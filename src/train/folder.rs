@@ -68,16 +68,17 @@ impl Folder {
         Ok(all)
     }
 
-    /// The newest checkpoint that can be read. Others are named in the error if none can.
+    /// The newest checkpoint that can be read; newer ones that cannot are told to `passed_over`.
     ///
     /// # Errors
     /// `Io`; that of the newest when there are some and none can be read.
-    pub fn newest(&self) -> Result<Option<Source>> {
+    pub fn newest(&self, mut passed_over: impl FnMut(&Error)) -> Result<Option<Source>> {
         let mut first = None;
         for (_, path) in self.list()?.iter().rev() {
             match Source::open(path, Map::Off) {
                 Ok(source) => return Ok(Some(source)),
                 Err(error) => {
+                    passed_over(&error);
                     first.get_or_insert(error);
                 }
             }

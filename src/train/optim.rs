@@ -79,7 +79,8 @@ impl Optimizer {
         }
     }
 
-    /// Moves the weights that have a gradient, at `share` of the rate.
+    /// Moves the weights that have a gradient. `norms` are of what the gradients are when they are multiplied with
+    /// `scale`; `rate` is a share of the recipe's.
     ///
     /// # Errors
     /// The operation's; `OutOfMemory`. Then some weights have moved and others not.
@@ -89,15 +90,15 @@ impl Optimizer {
         weights: &mut Tensors,
         gradients: Tensors,
         norms: &Norms,
-        share: f64,
+        [rate, scale]: [f64; 2],
     ) -> Result<()> {
         self.steps += 1;
         let settings = &self.settings;
-        let scale = self.clip(norms);
+        let scale = scale * self.clip(norms);
         for (name, gradient) in gradients {
             let Some(weight) = weights.get_mut(&name) else { continue };
             let decay = if weight.shape().len() >= 2 { settings.decay } else { 0.0 };
-            let [rate, eps] = [settings.rate * share, settings.eps];
+            let [rate, eps] = [settings.rate * rate, settings.eps];
             let op = Adam { rate, betas: settings.betas, eps, decay, step: self.steps, scale };
             let first = moment(e, &mut self.first, &name, weight.desc())?;
             let second = moment(e, &mut self.second, &name, weight.desc())?;

@@ -19,12 +19,34 @@ pub struct Report {
     pub gradients: BTreeMap<String, f64>,
     /// The same of the discriminator's.
     pub discriminator_gradients: BTreeMap<String, f64>,
+    /// Additions and multiplications of the step.
+    pub flops: f64,
+    /// What a person should know.
+    pub warnings: Vec<String>,
 }
 
 impl Report {
     /// Adds a number.
     pub fn push(&mut self, name: impl Into<String>, value: f64) {
         self.scalars.push(Scalar { name: name.into(), value });
+    }
+
+    /// Adds the numbers of another part of the same step: each is a sum then.
+    pub fn add(&mut self, other: &Report) {
+        for scalar in &other.scalars {
+            match self.scalars.iter_mut().find(|s| s.name == scalar.name) {
+                Some(sum) => sum.value += scalar.value,
+                None => self.scalars.push(scalar.clone()),
+            }
+        }
+    }
+
+    /// Replaces the number of that name.
+    pub fn set(&mut self, name: &str, value: f64) {
+        match self.scalars.iter_mut().find(|s| s.name == name) {
+            Some(scalar) => scalar.value = value,
+            None => self.push(name, value),
+        }
     }
 
     /// The number of that name.

@@ -54,29 +54,29 @@ pub trait Job {
 
 /// Who looks on.
 pub trait Watch {
-    /// A step was done.
+    /// The run begins, or goes on, after so many steps. What was told of later ones will be told again.
     ///
     /// # Errors
     /// Those of writing; they end the run.
+    fn begins(&mut self, after: u64) -> Result<()>;
+
+    /// A step was done.
+    ///
+    /// # Errors
+    /// As [`Watch::begins`].
     fn step(&mut self, step: u64, report: &Report) -> Result<()>;
 
     /// The held-out pictures were looked at.
     ///
     /// # Errors
-    /// As [`Watch::step`].
+    /// As [`Watch::begins`].
     fn validated(&mut self, step: u64, scalars: &[Scalar]) -> Result<()>;
 
     /// Pictures were made.
     ///
     /// # Errors
-    /// As [`Watch::step`].
+    /// As [`Watch::begins`].
     fn pictures(&mut self, step: u64, pictures: &[(String, Picture)]) -> Result<()>;
-
-    /// A checkpoint is on the disk: what was written before belongs to it.
-    ///
-    /// # Errors
-    /// As [`Watch::step`].
-    fn saved(&mut self, step: u64) -> Result<()>;
 
     /// Something that a person should know.
     fn warn(&mut self, message: &str);
@@ -94,6 +94,8 @@ pub enum End {
 /// Broken steps one after the other after which a run that skips them ends all the same.
 const PATIENCE: u64 = 100;
 
+/// Under which checkpoints have their job's recipe.
+const RECIPE: &str = "recipe";
 /// Under which the best number of the held-out pictures stands in checkpoints.
 const BEST: &str = "best";
 
@@ -112,7 +114,8 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<End> {
     let mut best = f64::NEG_INFINITY;
-    match folder.newest()? {
+    let newest = folder.newest(|error| watch.warn(&format!("a checkpoint is passed over: {error}")))?;
+    match newest {
         Some(_) if !resume => {
             let path = folder.path().display();
             return Err(Error::invalid(format!(
@@ -121,24 +124,26 @@ pub fn run(
         }
         Some(source) => {
             job.restore(&source)?;
+            if job.contents()?.metadata.get(RECIPE).map(String::as_str) != source.metadata(RECIPE) {
+                watch.warn("the recipe is not the checkpoint's: the run goes on by the new one");
+            }
             let stored = source.metadata(BEST).and_then(|text| text.parse().ok());
             best = stored.unwrap_or(best);
-            watch.saved(job.steps())?;
         }
         None => {}
     }
-    let save = |job: &dyn Job, watch: &mut dyn Watch, best: f64| -> Result<()> {
+    watch.begins(job.steps())?;
+    let save = |job: &dyn Job, best: f64| -> Result<()> {
         let mut contents = job.contents()?;
         if best.is_finite() {
             contents.metadata.insert(BEST.into(), best.to_string());
         }
-        folder.save(job.steps(), &contents, recipe.keep)?;
-        watch.saved(job.steps())
+        folder.save(job.steps(), &contents, recipe.keep)
     };
     let mut broken = 0;
     while job.steps() < recipe.steps {
         if stop.load(Ordering::Relaxed) {
-            save(job, watch, best)?;
+            save(job, best)?;
             return Ok(End::Stopped);
         }
         let report = job.step()?;
@@ -154,6 +159,7 @@ pub fn run(
             }
             None => broken = 0,
         }
+        report.warnings.iter().for_each(|message| watch.warn(&format!("step {step}: {message}")));
         watch.step(step, &report)?;
         let last = step == recipe.steps;
         if last || step.is_multiple_of(recipe.validate_every) {
@@ -168,7 +174,7 @@ pub fn run(
             watch.pictures(step, &job.pictures()?)?;
         }
         if last || step.is_multiple_of(recipe.save_every) {
-            save(job, watch, best)?;
+            save(job, best)?;
         }
     }
     job.export(&folder.path().join("last.safetensors"))?;

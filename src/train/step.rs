@@ -33,8 +33,10 @@ pub struct State {
     pub statistics: Tensors,
 }
 
-/// The two gradients of a step.
+/// The two gradients of a step, each to be multiplied with `scale`.
 pub struct Gradients {
+    /// 1 over the parts that they are the sums of.
+    pub scale: f64,
     /// Of the tokenizer's weights.
     pub generator: Tensors,
     /// Of the discriminator's.
@@ -47,6 +49,8 @@ pub struct Trainer {
     device: Device,
     workspace: Workspace,
     network: TokenizerNetwork,
+    /// The largest share of each sub-codebook that was in use since the last warning.
+    most_used: Vec<f64>,
     /// What the steps change.
     pub state: State,
 }
@@ -81,8 +85,16 @@ impl Trainer {
             discriminator_optimizer: Optimizer::new(&recipe.discriminator_optimizer),
             statistics: Tensors::new(),
         };
+        for begin in &recipe.freeze {
+            if !state.weights.keys().any(|name| name.starts_with(begin)) {
+                return Err(Error::invalid(format!(
+                    "recipe: freeze: no weight's name begins with {begin:?}"
+                )));
+            }
+        }
         let workspace = device.workspace(None).tight();
-        Ok(Trainer { recipe: recipe.clone(), device: device.clone(), workspace, network, state })
+        let (recipe, device, most_used) = (recipe.clone(), device.clone(), vec![0.0; state.usage.len()]);
+        Ok(Trainer { recipe, device, workspace, network, most_used, state })
     }
 
     /// The network that is trained.
@@ -107,16 +119,89 @@ impl Trainer {
             true => Some(0.0),
             false => Some(game.weight),
         };
-        let (mut report, gradients) = self.gradients(pictures, weight)?;
+        self.workspace.take_flops();
+        let parts = parts(pictures, self.recipe.run.accumulate)?;
+        let (mut report, mut gradients) = self.gradients(&parts[0], weight)?;
+        for part in &parts[1..] {
+            let (more, others) = self.gradients(part, weight)?;
+            report.add(&more);
+            self.sum(&mut gradients.generator, others.generator)?;
+            self.sum(&mut gradients.discriminator, others.discriminator)?;
+        }
+        if parts.len() > 1 {
+            self.mean(parts.len() as f64, &mut report, &mut gradients)?;
+        }
         if report.broken().is_none() {
             self.apply(gradients, &report)?;
         }
         report.push("rate", self.recipe.optimizer.rate * self.recipe.run.rate(self.state.steps));
-        for (branch, usage) in self.network.config().branches.iter().zip(&self.state.usage) {
-            report.push(format!("usage{}", branch.suffix()), usage.share());
-        }
+        self.look_at_usage(&mut report);
         self.state.steps += 1;
+        report.flops = self.workspace.take_flops();
         Ok(report)
+    }
+
+    /// The work of a step of the run's later part, when all terms count; its gradients move the weights.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn try_step(&mut self, pictures: &Tensor) -> Result<()> {
+        let (report, gradients) = self.gradients(pictures, Some(self.recipe.adversarial.weight))?;
+        self.apply(gradients, &report)
+    }
+
+    /// Reports how much of each sub-codebook is in use, and warns where that fell by a quarter.
+    fn look_at_usage(&mut self, report: &mut Report) {
+        let branches = self.network.config().branches.iter().zip(&self.state.usage);
+        for ((branch, usage), most) in branches.zip(&mut self.most_used) {
+            let share = usage.share();
+            report.push(format!("usage{}", branch.suffix()), share);
+            if usage.is_full() && share < 0.75 * *most {
+                report.warnings.push(format!(
+                    "of the codes of sub-codebook {:?} {:.0} % are in use, before {:.0} %",
+                    branch.name,
+                    100.0 * share,
+                    100.0 * *most
+                ));
+                *most = share;
+            }
+            *most = most.max(share);
+        }
+    }
+
+    /// Adds gradients.
+    fn sum(&self, sum: &mut Tensors, more: Tensors) -> Result<()> {
+        let e = Eager::new(&self.device, &self.workspace);
+        for (name, gradient) in more {
+            let gradient = match sum.get(&name) {
+                Some(old) => add(&e, old, &gradient)?,
+                None => gradient,
+            };
+            sum.insert(name, gradient);
+        }
+        Ok(())
+    }
+
+    /// Makes sums over parts means.
+    fn mean(&self, parts: f64, report: &mut Report, gradients: &mut Gradients) -> Result<()> {
+        let e = Eager::new(&self.device, &self.workspace);
+        gradients.scale = 1.0 / parts;
+        report.scalars.iter_mut().for_each(|scalar| scalar.value /= parts);
+        let of = |gradients: &Tensors| -> Result<Norms> {
+            let mut norms = Norms::of(&e, gradients)?;
+            norms.total /= parts;
+            norms.each.values_mut().for_each(|norm| *norm /= parts);
+            Ok(norms)
+        };
+        let norms = of(&gradients.generator)?;
+        report.set("grad_norm", norms.total);
+        report.gradients = norms.each;
+        if !gradients.discriminator.is_empty() {
+            let norms = of(&gradients.discriminator)?;
+            report.set("discriminator_grad_norm", norms.total);
+            report.discriminator_gradients = norms.each;
+        }
+        Ok(())
     }
 
     /// The losses and their gradients, weights as they are; `adversarial` is the weight of the game for both sides, and
@@ -138,7 +223,7 @@ impl Trainer {
             }
             None => Tensors::new(),
         };
-        Ok((report, Gradients { generator, discriminator }))
+        Ok((report, Gradients { scale: 1.0, generator, discriminator }))
     }
 
     /// Moves the weights.
@@ -152,16 +237,16 @@ impl Trainer {
             total: report.get(total).unwrap_or(0.0),
             each: each.clone(),
         };
-        let share = self.recipe.run.rate(state.steps);
+        let scales = [self.recipe.run.rate(state.steps), gradients.scale];
         let of_generator = norms(&report.gradients, "grad_norm");
-        state.optimizer.step(&e, &mut state.weights, gradients.generator, &of_generator, share)?;
+        state.optimizer.step(&e, &mut state.weights, gradients.generator, &of_generator, scales)?;
         if let Some(decay) = self.recipe.optimizer.average {
             optim::average(&e, decay, &mut state.average, &state.weights)?;
         }
         if !gradients.discriminator.is_empty() {
             let norms = norms(&report.discriminator_gradients, "discriminator_grad_norm");
             let optimizer = &mut state.discriminator_optimizer;
-            optimizer.step(&e, &mut state.discriminator, gradients.discriminator, &norms, share)?;
+            optimizer.step(&e, &mut state.discriminator, gradients.discriminator, &norms, scales)?;
         }
         Ok(())
     }
@@ -173,8 +258,13 @@ impl Trainer {
         adversarial: Option<f64>,
         report: &mut Report,
     ) -> Result<(Tensors, Tensor, Vec<Tensor>, Vec<Tensor>)> {
-        let tape = Tape::new(Eager::new(&self.device, &self.workspace), &self.state.weights, add)
-            .with_others(&self.state.discriminator)
+        // What nobody moves is no part of what is recorded.
+        let still = |name: &String| self.recipe.freeze.iter().any(|begin| name.starts_with(begin));
+        let (mut others, moved): (Tensors, Tensors) =
+            self.state.weights.clone().into_iter().partition(|(name, _)| still(name));
+        others.extend(self.state.discriminator.clone());
+        let tape = Tape::new(Eager::new(&self.device, &self.workspace), &moved, add)
+            .with_others(&others)
             .with_checkpoints(self.recipe.checkpoint_blocks);
         let Pass { mut terms, reconstruction, normed, codes } =
             self.network.record(&tape, pictures, adversarial)?;
@@ -248,4 +338,15 @@ fn adaptive(tape: &Tape<'_>, terms: &[loss::Term]) -> Result<f64> {
     };
     let (wanted, game) = (length(&["reconstruction", "perceptual"])?, length(&["adversarial"])?);
     Ok((wanted / (game + 1e-4)).clamp(0.0, 1e4))
+}
+
+/// The pictures of a batch in so many parts.
+fn parts(pictures: &Tensor, count: usize) -> Result<Vec<Tensor>> {
+    let shape = pictures.shape();
+    if count == 1 || shape[0] % count != 0 {
+        return Ok(vec![pictures.clone()]);
+    }
+    let part = [shape[0] / count, shape[1], shape[2], shape[3]];
+    let values = pictures.data::<f32>()?;
+    values.chunks_exact(values.len() / count).map(|values| Tensor::from_slice(part, values)).collect()
 }

@@ -12,7 +12,7 @@ use crate::image::{Cell, Picture, grid, psnr};
 use crate::tensor::Tensor;
 use crate::tokenizer::{Options, Tokenizer};
 use crate::weights::{Metadata, Source, save};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ pub struct TokenizerJob {
     loader: Option<Loader>,
     workers: usize,
     held_out: Vec<Picture>,
+    /// The pictures that were warned of.
+    unreadable: BTreeSet<usize>,
 }
 
 /// Held-out pictures that are shown.
@@ -44,7 +46,16 @@ impl TokenizerJob {
         held_out: Vec<Picture>,
     ) -> TokenizerJob {
         let (recipe, device) = (recipe.clone(), device.clone());
-        TokenizerJob { recipe, device, trainer, pictures, loader: None, workers, held_out }
+        TokenizerJob {
+            recipe,
+            device,
+            trainer,
+            pictures,
+            loader: None,
+            workers,
+            held_out,
+            unreadable: BTreeSet::new(),
+        }
     }
 
     /// The middles of at most `run.validate` pictures, evenly taken from all. Those that cannot be read are left out,
@@ -130,7 +141,13 @@ impl Job for TokenizerJob {
                 self.workers,
             )?),
         };
-        self.trainer.step(&loader.next()?.pictures)
+        let batch = loader.next()?;
+        let unreadable = loader.unreadable();
+        let mut report = self.trainer.step(&batch.pictures)?;
+        for picture in unreadable.into_iter().filter(|picture| self.unreadable.insert(picture.picture)) {
+            report.warnings.push(format!("left out: {}: {}", picture.name, picture.why));
+        }
+        Ok(report)
     }
 
     fn contents(&self) -> Result<Contents> {

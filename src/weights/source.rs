@@ -67,7 +67,30 @@ impl Source {
     /// # Errors
     /// `Io` when the file cannot be read, `Format` when it is not what it should be, `OutOfMemory`.
     pub fn open(path: impl AsRef<Path>, map: Map) -> Result<Source> {
-        let path = path.as_ref();
+        Source::open_parts(path.as_ref(), map, &checkpoint::PARTS)
+    }
+
+    /// As [`Source::open`], but of a checkpoint of a run what it has under `part`: `discriminator`. A file without such
+    /// a part is taken as it is.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_part(path: impl AsRef<Path>, map: Map, part: &str) -> Result<Source> {
+        let mut parts = vec![part];
+        parts.extend(checkpoint::PARTS);
+        let source = Source::open_parts(path.as_ref(), map, &parts)?;
+        let below = |name: &str| Some(name.strip_prefix(part)?.strip_prefix('.')?.to_string());
+        let names: Vec<_> = source.names().filter_map(|name| Some((name, below(name)?))).collect();
+        if names.is_empty() {
+            return Ok(source);
+        }
+        let tensors = names.into_iter().map(|(name, rest)| Ok((rest, source.tensor(name)?)));
+        let mut found = Source::from_tensors(tensors.collect::<Result<Vec<_>>>()?, source.metadata.clone());
+        found.name = format!("{}: {part}", source.name);
+        Ok(found)
+    }
+
+    fn open_parts(path: &Path, map: Map, parts: &[&str]) -> Result<Source> {
         let io = |e: std::io::Error| Error::io(format_args!("opening {}", path.display()), &e);
         let file = File::open(path).map_err(io)?;
         let about = file.metadata().map_err(io)?;
@@ -85,7 +108,7 @@ impl Source {
             }
             _ => Store::File { file: Mutex::new(file), len },
         };
-        Source::read(path.display().to_string(), store)
+        Source::read(path.display().to_string(), store, parts)
     }
 
     /// Reads a safetensors file or a checkpoint that somebody holds in memory, at any alignment.
@@ -93,7 +116,7 @@ impl Source {
     /// # Errors
     /// As [`Source::open`].
     pub fn from_bytes(bytes: Arc<dyn Bytes>) -> Result<Source> {
-        Source::read("weights in memory".into(), Store::Memory(bytes))
+        Source::read("weights in memory".into(), Store::Memory(bytes), &checkpoint::PARTS)
     }
 
     /// Tensors that are already there, as if they stood in a file.
@@ -107,7 +130,7 @@ impl Source {
         Source { name: "weights in memory".into(), listing, content: Content::Made(made), metadata }
     }
 
-    fn read(name: String, store: Store) -> Result<Source> {
+    fn read(name: String, store: Store, parts: &[&str]) -> Result<Source> {
         if cfg!(target_endian = "big") {
             return Err(Error::unsupported("weight files are little-endian, this machine is not"));
         }
@@ -117,7 +140,7 @@ impl Source {
         store.read_into(0, start).context(|| &name)?;
         if checkpoint::is_archive(start) || checkpoint::is_legacy(start) {
             let open = if checkpoint::is_archive(start) { Checkpoint::open } else { Checkpoint::open_legacy };
-            let checkpoint = open(Arc::new(store)).context(|| &name)?;
+            let checkpoint = open(Arc::new(store), parts).context(|| &name)?;
             let listing = checkpoint.infos().map(|(name, info)| (name.to_string(), info.clone())).collect();
             return Ok(Source {
                 name,

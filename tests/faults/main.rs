@@ -8,6 +8,8 @@ mod models;
 mod memory;
 mod panics;
 mod sequences;
+#[cfg(all(feature = "cli", feature = "train"))]
+mod training;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -2,6 +2,7 @@
 //! codes on any number of threads and from any number of callers, tiles, limits, no allocation in steady state.
 
 mod counting;
+mod demo;
 mod models;
 mod promises;
 mod tiles;

@@ -51,16 +51,20 @@ fn job(recipe: &Recipe, pictures: &Arc<Pictures>) -> TokenizerJob {
 /// Writes down what it is told, and asks to stop after a step.
 #[derive(Default)]
 struct Told {
+    began: Vec<u64>,
     steps: Vec<u64>,
     validated: Vec<(u64, Vec<Scalar>)>,
     pictures: Vec<u64>,
-    saved: Vec<u64>,
     warnings: Vec<String>,
     stop_after: Option<u64>,
     stop: Arc<AtomicBool>,
 }
 
 impl Watch for Told {
+    fn begins(&mut self, after: u64) -> fqgan::Result<()> {
+        self.began.push(after);
+        Ok(())
+    }
     fn step(&mut self, step: u64, _: &Report) -> fqgan::Result<()> {
         self.steps.push(step);
         if self.stop_after == Some(step) {
@@ -73,12 +77,8 @@ impl Watch for Told {
         Ok(())
     }
     fn pictures(&mut self, step: u64, pictures: &[(String, Picture)]) -> fqgan::Result<()> {
-        assert_eq!(pictures.len(), 1);
-        self.pictures.push(step);
-        Ok(())
-    }
-    fn saved(&mut self, step: u64) -> fqgan::Result<()> {
-        self.saved.push(step);
+        // None without held-out ones.
+        self.pictures.extend(pictures.iter().map(|_| step));
         Ok(())
     }
     fn warn(&mut self, message: &str) {
@@ -109,7 +109,7 @@ fn a_run_leaves_what_its_recipe_says() {
     assert_eq!(end, End::Done);
     assert_eq!(told.steps, [1, 2, 3, 4, 5]);
     assert_eq!(told.pictures, [4, 5]);
-    assert_eq!(told.saved, [2, 4, 5]);
+    assert_eq!(told.began, [0]);
     assert_eq!(folder.list().unwrap().iter().map(|(step, _)| *step).collect::<Vec<_>>(), [4, 5]);
     assert_eq!(told.validated.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [2, 4, 5]);
     let names: Vec<&str> = told.validated[0].1.iter().map(|s| s.name.as_str()).collect();
@@ -125,6 +125,14 @@ fn a_run_leaves_what_its_recipe_says() {
     let tokenizer = Tokenizer::open(&device, &source, &Options::default()).unwrap();
     assert_eq!(*tokenizer.config(), recipe.model.config().unwrap());
     assert!(folder.path().join("best.safetensors").exists());
+
+    // Another recipe is told of, a longer one or not.
+    assert!(told.warnings.is_empty());
+    let longer = self::recipe(&["run.steps=6"]);
+    let mut again = self::job(&longer, &pictures);
+    run(&longer.run, &folder, true, &mut again, &mut told, &stop).unwrap();
+    assert!(told.began == [0, 5] && told.warnings.len() == 1, "{:?}", told.warnings);
+    assert!(told.warnings[0].contains("the recipe is not the checkpoint's"));
 
     // The same folder again is not begun anew by accident.
     let error = run(&recipe.run, &folder, false, &mut job, &mut told, &stop).unwrap_err();
@@ -178,7 +186,7 @@ fn a_broken_step_stops_the_run_or_is_skipped() {
                 told.warnings[0].clone()
             }
             Err(error) => {
-                assert!(!ends && told.saved == [2]);
+                assert!(!ends && folder.list().unwrap().len() == 1);
                 error.message().to_string()
             }
         };
@@ -208,9 +216,11 @@ fn what_is_no_checkpoint_of_the_run_is_refused() {
     }
     // A file that was damaged is passed over while there is an older one.
     std::fs::write(at.path().join("out/checkpoints/step-00000009.safetensors"), "half").unwrap();
-    assert!(folder.newest().unwrap().is_some());
+    let mut passed_over = Vec::new();
+    assert!(folder.newest(|e| passed_over.push(e.to_string())).unwrap().is_some());
+    assert!(passed_over.len() == 1 && passed_over[0].contains("step-00000009"), "{passed_over:?}");
     std::fs::remove_file(at.path().join("out/checkpoints/step-00000001.safetensors")).unwrap();
-    assert!(folder.newest().is_err());
+    assert!(folder.newest(|_| {}).is_err());
     // What a kill left half written goes.
     let part = at.path().join("out/checkpoints/.step-00000002.safetensors.7-0.part");
     std::fs::write(&part, "half").unwrap();
@@ -227,4 +237,27 @@ fn rates_follow_their_schedule() {
     assert!(rates[2..].windows(2).all(|pair| pair[1] < pair[0]));
     let constant = Recipe::default().run;
     assert!([0, 1, 1_000_000].iter().all(|&step| constant.rate(step) == 1.0));
+}
+
+/// A picture that cannot be read is named once, and the run goes on.
+#[test]
+fn unreadable_pictures_are_named() {
+    let at = tempfile::tempdir().unwrap();
+    let folder = at.path().join("pictures");
+    pictures(&folder);
+    std::fs::write(folder.join("a/broken.png"), "no picture").unwrap();
+    let all = Arc::new(Pictures::open(&folder).unwrap());
+    let recipe = recipe(&["run.steps=9"]);
+    let device = Device::Cpu(Arc::new(Cpu::new(2).unwrap()));
+    let trainer = small::trainer(&recipe, 2);
+    let mut job = TokenizerJob::new(&recipe, &device, trainer, all, 1, Vec::new());
+    let mut told = Told::default();
+    let stop = told.stop.clone();
+    let out = Folder::open(at.path().join("out")).unwrap();
+    assert_eq!(run(&recipe.run, &out, false, &mut job, &mut told, &stop).unwrap(), End::Done);
+    assert!(
+        told.warnings.len() == 1 && told.warnings[0].contains("left out: a/broken.png"),
+        "{:?}",
+        told.warnings
+    );
 }

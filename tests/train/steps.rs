@@ -1,7 +1,10 @@
 use crate::small::{pictures, recipe, trainer};
+use fqgan::backend::Device;
+use fqgan::backend::cpu::Cpu;
 use fqgan::tensor::Tensor;
-use fqgan::train::{Teachers, TokenizerNetwork, Trainer, init};
+use fqgan::train::{Recipe, Teachers, TokenizerNetwork, Trainer, Usage, init};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 fn floats(tensor: &Tensor) -> Vec<f32> {
     tensor.data::<f32>().unwrap().to_vec()
@@ -160,4 +163,91 @@ fn checkpoints_change_nothing_but_the_memory() {
     assert_eq!(plain.0, again.0);
     assert!(plain.1 == again.1);
     assert!(10 * again.2 < 9 * plain.2, "{} {}", plain.2, again.2);
+}
+
+/// Two parts of a batch one after the other are the batch, where no term looks at all of it at once.
+#[test]
+fn parts_add_up_to_the_batch() {
+    let step = |parts: &str| {
+        let recipe = crate::small::recipe(&[
+            "run.batch=4",
+            &format!("run.accumulate={parts}"),
+            "loss.entropy_ratio=0.0",
+            "adversarial.enabled=false",
+        ]);
+        let mut trainer = crate::small::trainer(&recipe, 2);
+        let report = trainer.step(&pictures(4)).unwrap();
+        (report, trainer)
+    };
+    let ((whole, one), (parts, two)) = (step("1"), step("2"));
+    for scalar in &whole.scalars {
+        let other = parts.get(&scalar.name).unwrap();
+        let room = 1e-4 * scalar.value.abs() + 1e-7;
+        assert!((scalar.value - other).abs() <= room, "{}: {} {other}", scalar.name, scalar.value);
+    }
+    for (name, norm) in &whole.gradients {
+        let room = 1e-3 * norm + 1e-5 * whole.get("grad_norm").unwrap();
+        assert!((norm - parts.gradients[name]).abs() <= room, "{name}");
+    }
+    assert!(whole.flops > 1e8 && (parts.flops / whole.flops - 1.0).abs() < 0.01);
+    let [a, b] = [&one, &two].map(|t| t.state.weights["decoder.conv_in.weight"].data::<f32>().unwrap());
+    let moved = trainer(&recipe(&["adversarial.enabled=false"]), 2);
+    let before = moved.state.weights["decoder.conv_in.weight"].data::<f32>().unwrap();
+    let mean =
+        |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| (x - y).abs()).sum::<f32>() / x.len() as f32;
+    assert!(mean(a, b) < 0.02 * mean(a, before), "{} {}", mean(a, b), mean(a, before));
+    let error = Recipe::parse("", &["run.accumulate=3".into()]).unwrap_err();
+    assert!(error.message().contains("expected a divisor of run.batch, 256"), "{error}");
+}
+
+#[test]
+fn frozen_weights_stay() {
+    let recipe = crate::small::recipe(&["freeze=[\"encoder\", \"quant\"]", "adversarial.enabled=false"]);
+    let mut trainer = crate::small::trainer(&recipe, 2);
+    let before = trainer.state.weights.clone();
+    let report = trainer.step(&pictures(2)).unwrap();
+    let whole = crate::small::recipe(&["adversarial.enabled=false"]);
+    let fresh = crate::small::trainer(&whole, 2).step(&pictures(2));
+    assert_eq!(report.get("reconstruction"), fresh.unwrap().get("reconstruction"));
+    for (name, tensor) in &trainer.state.weights {
+        let same = tensor.data::<f32>().unwrap() == before[name].data::<f32>().unwrap();
+        let still = name.starts_with("encoder") || name.starts_with("quant");
+        assert_eq!(same, still, "{name}");
+        assert_eq!(report.gradients.contains_key(name), !still, "{name}");
+    }
+    let wrong = crate::small::recipe(&["freeze=[\"encodr\"]", "adversarial.enabled=false"]);
+    let weights = init::tokenizer(&wrong, &BTreeMap::new(), 1).unwrap();
+    let network = TokenizerNetwork::open(&wrong, &weights, None, Teachers::default()).unwrap();
+    let device = Device::Cpu(Arc::new(Cpu::new(1).unwrap()));
+    let error = Trainer::new(&wrong, &device, network, &weights, None).err().unwrap();
+    assert!(error.message().contains("no weight's name begins with \"encodr\""), "{error}");
+}
+
+#[test]
+fn usage_is_of_the_last_codes() {
+    let mut usage = Usage::new(8);
+    usage.add(&[1, 1, 5]).unwrap();
+    assert!(usage.share() == 0.25 && !usage.is_full());
+    usage.add(&vec![3; 65_534]).unwrap();
+    // One of the two ones is gone.
+    assert!(usage.is_full() && usage.share() == 0.375);
+    usage.add(&[3, 3]).unwrap();
+    assert_eq!(usage.share(), 0.125);
+    assert_eq!(usage.codes().unwrap().data::<u32>().unwrap().len(), 65_536);
+    let error = usage.add(&[8]).unwrap_err();
+    assert!(error.message().contains("code 8 of a sub-codebook of 8"), "{error}");
+}
+
+/// A sub-codebook whose codes go out of use is warned of once.
+#[test]
+fn falling_usage_is_warned_of() {
+    let recipe = crate::small::recipe(&["adversarial.enabled=false"]);
+    let mut trainer = crate::small::trainer(&recipe, 2);
+    let all: Vec<u32> = (0..65_536).map(|i| i % 64).collect();
+    trainer.state.usage[0].add(&all).unwrap();
+    assert!(trainer.step(&pictures(1)).unwrap().warnings.is_empty());
+    trainer.state.usage[0].add(&vec![7; 65_536]).unwrap();
+    let warnings = trainer.step(&pictures(1)).unwrap().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("sub-codebook \"vis\""), "{warnings:?}");
+    assert!(trainer.step(&pictures(1)).unwrap().warnings.is_empty());
 }

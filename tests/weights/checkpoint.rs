@@ -128,6 +128,21 @@ fn the_part_with_the_weights() {
 }
 
 #[test]
+fn another_part_that_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.pt");
+    let (plus, minus) = (|| state_dict(&["w"], "0"), || state_dict(&["w"], "1"));
+    for (pickle, value) in [
+        (p::dict(&[("model", plus()), ("discriminator", minus())]), -1.0),
+        (p::dict(&[("discriminator", p::dict(&[("module", minus())])), ("model", plus())]), -1.0),
+        (minus(), -1.0),
+    ] {
+        std::fs::write(&path, checkpoint(pickle)).unwrap();
+        assert_eq!(first(&Source::open_part(&path, Map::On, "discriminator").unwrap()), value);
+    }
+}
+
+#[test]
 fn views_of_a_storage() {
     for (offset, shape, strides, expected) in [
         (0, vec![4], vec![1], vec![1.0, 2.0, 3.0, 4.0]),

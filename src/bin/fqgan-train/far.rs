@@ -63,5 +63,5 @@ pub fn run(args: &Args) -> Result<()> {
     let trainer = FarTrainer::new(&recipe, &device, &weights)?;
     drop(weights);
     let mut job = FarJob::new(&recipe, &device, trainer, codes, held_out, tokenizer)?;
-    run::go(&recipe.run, out, args.resume, &mut job, &stop)
+    run::go(&recipe.run, out, args.resume, &device, &mut job, &stop)
 }

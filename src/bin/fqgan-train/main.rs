@@ -1,6 +1,7 @@
 //! `fqgan-train`: training.
 
 mod codes;
+mod estimate;
 mod far;
 mod log;
 mod networks;

@@ -6,7 +6,8 @@ use fqgan::{Error, Result};
 use std::path::Path;
 
 /// The recipes that are built in.
-const KNOWN: [(&str, &str); 16] = [
+const KNOWN: [(&str, &str); 17] = [
+    ("demo-decoder", include_str!("../../../recipes/demo-decoder.toml")),
     ("demo-far", include_str!("../../../recipes/demo-far.toml")),
     ("demo-tokenizer", include_str!("../../../recipes/demo-tokenizer.toml")),
     ("far-b", include_str!("../../../recipes/far-b.toml")),

@@ -1,6 +1,8 @@
 //! What the commands that train have in common.
 
+use crate::estimate;
 use crate::log::Log;
+use fqgan::backend::Device;
 use fqgan::train::Folder;
 use fqgan::train::recipe::Run;
 use fqgan::train::run::{End, Job, run};
@@ -20,9 +22,16 @@ pub fn stop() -> Result<Arc<AtomicBool>> {
 }
 
 /// Trains in the folder `out`, which is told how it goes.
-pub fn go(recipe: &Run, out: &Path, resume: bool, job: &mut dyn Job, stop: &AtomicBool) -> Result<()> {
+pub fn go(
+    recipe: &Run,
+    out: &Path,
+    resume: bool,
+    device: &Device,
+    job: &mut dyn Job,
+    stop: &AtomicBool,
+) -> Result<()> {
     let folder = Folder::open(out)?;
-    let mut log = Log::new(out, recipe)?;
+    let mut log = Log::new(out, recipe, estimate::peak(device)?);
     match run(recipe, &folder, resume, job, &mut log, stop)? {
         End::Done => log.say(&format!("done: {}", out.join("last.safetensors").display())),
         End::Stopped => log.say("stopped and saved; --resume goes on"),

@@ -1,8 +1,9 @@
-use crate::{networks, recipe, run};
+use crate::{estimate, networks, recipe, run};
 use fqgan::backend::Device;
 use fqgan::backend::cpu::Cpu;
 use fqgan::train::data::Pictures;
-use fqgan::train::{TokenizerJob, TokenizerNetwork, Trainer, init};
+use fqgan::train::{Recipe, Teachers, TokenizerJob, TokenizerNetwork, Trainer, init};
+use fqgan::weights::{Map, Source};
 use fqgan::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,17 +23,26 @@ pub struct Args {
     #[command(flatten)]
     networks: networks::Args,
     /// Pictures to train on: a folder for each class, a folder, or tar files
-    #[arg(long, value_name = "PATH", required_unless_present = "print_config")]
+    #[arg(long, value_name = "PATH", required_unless_present_any = ["print_config", "dry_run"])]
     data: Option<PathBuf>,
     /// Pictures that are not trained on, to look at
     #[arg(long, value_name = "PATH")]
     held_out: Option<PathBuf>,
     /// Where everything goes
-    #[arg(long, value_name = "FOLDER", required_unless_present = "print_config")]
+    #[arg(long, value_name = "FOLDER", required_unless_present_any = ["print_config", "dry_run"])]
     out: Option<PathBuf>,
     /// Go on where the run in the folder was cut; begin it if there is none
     #[arg(long)]
     resume: bool,
+    /// Begin with these weights instead of fresh ones; prediction heads that the file has not are fresh
+    #[arg(long, value_name = "FILE")]
+    finetune: Option<PathBuf>,
+    /// Begin with this discriminator: its own file, or a checkpoint of a run
+    #[arg(long, value_name = "FILE", requires = "finetune")]
+    discriminator: Option<PathBuf>,
+    /// Try two small steps, say what memory and time the run will take, and stop
+    #[arg(long)]
+    dry_run: bool,
     /// 0: one a core
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -47,11 +57,16 @@ pub fn run(args: &Args) -> Result<()> {
         print!("{}", recipe.print()?);
         return Ok(());
     }
+    let device = Device::Cpu(Arc::new(Cpu::new(args.threads)?));
+    let teachers = args.networks.open(&recipe)?;
+    let trainer = trainer(args, &recipe, &device, teachers)?;
+    if args.dry_run {
+        return estimate::print(&recipe, trainer);
+    }
     let (Some(data), Some(out)) = (&args.data, &args.out) else {
         return Err(Error::internal("--data and --out were not asked for"));
     };
     let stop = run::stop()?;
-    let teachers = args.networks.open(&recipe)?;
     let pictures = Arc::new(Pictures::open(data)?);
     let held_out = match &args.held_out {
         Some(path) => {
@@ -59,16 +74,35 @@ pub fn run(args: &Args) -> Result<()> {
         }
         None => Vec::new(),
     };
+    let mut job = TokenizerJob::new(&recipe, &device, trainer, pictures, args.workers, held_out);
+    run::go(&recipe.run, out, args.resume, &device, &mut job, &stop)
+}
+
+/// The run before its first step.
+fn trainer(args: &Args, recipe: &Recipe, device: &Device, teachers: Teachers) -> Result<Trainer> {
     let widths: BTreeMap<String, usize> =
         teachers.towers.iter().map(|(name, tower)| (name.clone(), tower.width())).collect();
-    let weights = init::tokenizer(&recipe, &widths, recipe.run.seed)?;
-    let discriminator = match recipe.adversarial.enabled {
-        true => Some(init::discriminator(recipe.adversarial.width, recipe.run.seed)?),
-        false => None,
+    let mut weights = init::tokenizer(recipe, &widths, recipe.run.seed)?;
+    if let Some(path) = &args.finetune {
+        weights = over(weights, &Source::open(path, Map::Off)?, recipe)?;
+    }
+    let discriminator = match (recipe.adversarial.enabled, &args.discriminator) {
+        (true, Some(path)) => Some(Source::open_part(path, Map::Off, "discriminator")?),
+        (true, None) => Some(init::discriminator(recipe.adversarial.width, recipe.run.seed)?),
+        (false, _) => None,
     };
-    let device = Device::Cpu(Arc::new(Cpu::new(args.threads)?));
-    let network = TokenizerNetwork::open(&recipe, &weights, discriminator.as_ref(), teachers)?;
-    let trainer = Trainer::new(&recipe, &device, network, &weights, discriminator.as_ref())?;
-    let mut job = TokenizerJob::new(&recipe, &device, trainer, pictures, args.workers, held_out);
-    run::go(&recipe.run, out, args.resume, &mut job, &stop)
+    let network = TokenizerNetwork::open(recipe, &weights, discriminator.as_ref(), teachers)?;
+    Trainer::new(recipe, device, network, &weights, discriminator.as_ref())
+}
+
+/// The weights of a file, and of those that it has not the prediction heads of `fresh`.
+fn over(fresh: Source, given: &Source, recipe: &Recipe) -> Result<Source> {
+    let head = |name: &str| recipe.loss.semantic.iter().any(|semantic| name.starts_with(&semantic.head));
+    let of = |name: &str| match given.get(name)? {
+        Some(tensor) => Ok((name.to_string(), tensor.to_f32()?)),
+        None if head(name) => Ok((name.to_string(), fresh.tensor(name)?)),
+        None => Err(Error::format(format!("{}: tensor {name} is missing", given.name()))),
+    };
+    let all = fresh.names().map(of).collect::<Result<Vec<_>>>()?;
+    Ok(Source::from_tensors(all, BTreeMap::new()))
 }

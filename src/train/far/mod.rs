@@ -93,6 +93,7 @@ impl FarTrainer {
         }
         report.push("rate", self.recipe.optimizer.rate * self.recipe.run.rate(self.state.steps));
         self.state.steps += 1;
+        report.flops = self.workspace.take_flops();
         Ok(report)
     }
 
@@ -163,8 +164,8 @@ impl FarTrainer {
         let e = Eager::new(&self.device, &self.workspace);
         let total = report.get("grad_norm").unwrap_or(0.0);
         let norms = Norms { total, each: report.gradients.clone() };
-        let share = self.recipe.run.rate(self.state.steps);
-        self.state.optimizer.step(&e, &mut self.state.weights, gradients, &norms, share)?;
+        let scales = [self.recipe.run.rate(self.state.steps), 1.0];
+        self.state.optimizer.step(&e, &mut self.state.weights, gradients, &norms, scales)?;
         if let Some(decay) = self.recipe.optimizer.average {
             optim::average(&e, decay, &mut self.state.average, &self.state.weights)?;
         }

@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub struct Recipe {
     /// Whether blocks run a second time for their gradients, which saves the memory of their inner values.
     pub checkpoint_blocks: bool,
+    /// What the names of weights begin with that stay as they are: `encoder`, `quantize`.
+    pub freeze: Vec<String>,
     /// The run's length and what it leaves behind.
     pub run: Run,
     /// What becomes of a picture before the network sees it. Its side is the model's `image_size`.

@@ -12,6 +12,9 @@ pub struct Run {
     pub steps: u64,
     /// What one step sees.
     pub batch: usize,
+    /// In how many parts, one after the other, whose gradients are added up: less memory. The entropy and the
+    /// discriminator's norms are of a part, all else is the same but for rounding.
+    pub accumulate: usize,
     /// How the learning rates go on after the warm-up.
     pub schedule: Schedule,
     /// Steps in which the rates rise evenly to what the optimisers' tables say.
@@ -38,6 +41,7 @@ impl Default for Run {
             seed: 0,
             steps: 200_000,
             batch: 256,
+            accumulate: 1,
             schedule: Schedule::Constant,
             warmup: 0,
             floor: 0.0,
@@ -105,6 +109,12 @@ impl Run {
             if value == 0 {
                 return Err(Error::invalid(format!("recipe: run.{key} is 0, expected at least 1")));
             }
+        }
+        if self.accumulate == 0 || !self.batch.is_multiple_of(self.accumulate) {
+            let Run { batch, accumulate, .. } = self;
+            return Err(Error::invalid(format!(
+                "recipe: run.accumulate is {accumulate}, expected a divisor of run.batch, {batch}"
+            )));
         }
         if !(0.0..=1.0).contains(&self.floor) {
             return Err(Error::invalid(format!("recipe: run.floor is {}, expected 0 to 1", self.floor)));

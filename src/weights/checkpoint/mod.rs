@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Longest pickle that is read. One of a thousand tensors with its optimizer has half a megabyte.
 const MAX_PICKLE: u64 = 32 << 20;
 /// Where training scripts put the weights, in the order of preference.
-const PARTS: [&str; 4] = ["ema", "model", "module", "state_dict"];
+pub(super) const PARTS: [&str; 4] = ["ema", "model", "module", "state_dict"];
 /// A tensor that only the generator has. Its weights are never taken from `ema`.
 const GENERATOR: &str = "cls_embedding.embedding_table.weight";
 
@@ -54,7 +54,7 @@ pub(super) fn is_legacy(start: &[u8]) -> bool {
 }
 
 impl Checkpoint {
-    pub fn open(store: Arc<Store>) -> Result<Checkpoint> {
+    pub fn open(store: Arc<Store>, parts: &[&str]) -> Result<Checkpoint> {
         let archive = Archive::open(store.clone())?;
         let names = archive.names();
         let pickle = names.iter().find(|name| *name == "data.pkl" || name.ends_with("/data.pkl"));
@@ -71,12 +71,12 @@ impl Checkpoint {
         let code = read_all(&archive, pickle, MAX_PICKLE)?;
         let pickle = Pickle::read(&code)?;
         let member = |key: &str| archive.find(&format!("{folder}data/{key}"));
-        let (tensors, part, others) = gathered(&pickle, member)?;
+        let (tensors, part, others) = gathered(&pickle, parts, member)?;
         Ok(Checkpoint { archive: Some(archive), store, tensors, part, others })
     }
 
     /// Of a PyTorch before 1.6.
-    pub fn open_legacy(store: Arc<Store>) -> Result<Checkpoint> {
+    pub fn open_legacy(store: Arc<Store>, parts: &[&str]) -> Result<Checkpoint> {
         let head = store.read(0, store.len().min(MAX_PICKLE) as usize)?;
         let (pickle, end) = legacy::state(&head)?;
         let members = legacy::members(&head, &pickle, end, &store)?;
@@ -84,7 +84,7 @@ impl Checkpoint {
             let found = members.get(key).copied();
             found.ok_or_else(|| Error::format(format!("the file has no storage {key}")))
         };
-        let (tensors, part, others) = gathered(&pickle, member)?;
+        let (tensors, part, others) = gathered(&pickle, parts, member)?;
         Ok(Checkpoint { archive: None, store, tensors, part, others })
     }
 
@@ -146,8 +146,12 @@ impl Checkpoint {
 /// Tensors with where they are, the part of the pickle that they stand in, and what else there is.
 type Gathered = (BTreeMap<String, (Info, View)>, Vec<String>, Vec<String>);
 
-fn gathered(pickle: &Pickle<'_>, mut find: impl FnMut(&str) -> Result<Member>) -> Result<Gathered> {
-    let found = State::find(pickle)?;
+fn gathered(
+    pickle: &Pickle<'_>,
+    parts: &[&str],
+    mut find: impl FnMut(&str) -> Result<Member>,
+) -> Result<Gathered> {
+    let found = State::find(pickle, parts)?;
     let mut members: BTreeMap<&str, Member> = BTreeMap::new();
     let mut tensors = BTreeMap::new();
     for (name, view) in found.tensors {
@@ -247,8 +251,8 @@ struct State<'a, 'p> {
 }
 
 impl<'a, 'p> State<'a, 'p> {
-    /// Goes down the first of [`PARTS`] as long as there is one, and takes the tensors that stand there.
-    fn find(pickle: &'p Pickle<'a>) -> Result<State<'a, 'p>> {
+    /// Goes down the first of `parts` as long as there is one, and takes the tensors that stand there.
+    fn find(pickle: &'p Pickle<'a>, parts: &[&str]) -> Result<State<'a, 'p>> {
         let (mut at, mut part, mut others) = (pickle.root, Vec::new(), Vec::new());
         loop {
             let state = pickle.dict(at).ok_or_else(|| {
@@ -259,7 +263,10 @@ impl<'a, 'p> State<'a, 'p> {
             })?;
             let keys: Vec<&'a str> = state.iter().filter_map(|(key, _)| pickle.text(*key)).collect();
             // Nobody nests deeper, and a dictionary that holds itself would go on for ever.
-            let inner = PARTS.iter().find_map(|key| Some((*key, usable(pickle, state, key)?)));
+            let inner = parts.iter().find_map(|key| {
+                let kept = keys.iter().find(|kept| *kept == key)?;
+                Some((*kept, usable(pickle, state, key)?))
+            });
             if let Some((key, value)) = inner.filter(|_| part.len() < 3) {
                 others.extend(keys.into_iter().filter(|k| *k != key));
                 part.push(key);
