@@ -343,7 +343,7 @@ fn adaptive(tape: &Tape<'_>, terms: &[loss::Term]) -> Result<f64> {
 /// The pictures of a batch in so many parts.
 fn parts(pictures: &Tensor, count: usize) -> Result<Vec<Tensor>> {
     let shape = pictures.shape();
-    if count == 1 || shape[0] % count != 0 {
+    if count == 1 || !shape[0].is_multiple_of(count) {
         return Ok(vec![pictures.clone()]);
     }
     let part = [shape[0] / count, shape[1], shape[2], shape[3]];

@@ -24,30 +24,40 @@ pub fn peak(device: &Device) -> Result<f64> {
     Ok(best)
 }
 
-/// Tries steps on one and on two pictures, and prints what a run will take if the rest grows evenly.
+/// Pictures of the larger of two steps that are tried.
+const SEVERAL: usize = 4;
+
+/// Tries steps on one and on several pictures, and prints what a run will take if the rest grows evenly.
 pub fn print(recipe: &Recipe, mut trainer: Trainer) -> Result<()> {
     let side = recipe.model.image_size;
-    let mut seconds = [0.0; 2];
-    let mut bytes = [0; 2];
-    for (i, (seconds, bytes)) in seconds.iter_mut().zip(&mut bytes).enumerate() {
-        let count = (i + 1) * side * side * 3;
-        let pixels: Vec<f32> = (0..count).map(|i| (i * 37 % 997) as f32 / 498.5 - 1.0).collect();
-        let pictures = Tensor::from_slice([i + 1, side, side, 3], &pixels)?;
+    let mut tried = Vec::new();
+    for count in [1, SEVERAL] {
+        let pixels: Vec<f32> =
+            (0..count * side * side * 3).map(|i| (i * 37 % 997) as f32 / 498.5 - 1.0).collect();
+        let pictures = Tensor::from_slice([count, side, side, 3], &pixels)?;
+        let mut seconds = f64::INFINITY;
         // The first of a size makes room for itself.
-        for _ in 0..2 {
+        for _ in 0..3 {
             let began = Instant::now();
             trainer.try_step(&pictures)?;
-            *seconds = began.elapsed().as_secs_f64();
+            seconds = seconds.min(began.elapsed().as_secs_f64());
         }
-        *bytes = trainer.workspace_bytes();
+        tried.push((seconds, trainer.workspace_bytes() as f64));
     }
     let run = &recipe.run;
-    let part = (run.batch / run.accumulate) as f64;
-    let step = (seconds[0] + (part - 1.0) * (seconds[1] - seconds[0]).max(0.0)) * run.accumulate as f64;
-    let room = bytes[0] as f64 + (part - 1.0) * bytes[1].saturating_sub(bytes[0]) as f64;
+    let part = run.batch / run.accumulate;
+    let grown = |of: fn(&(f64, f64)) -> f64| {
+        let [one, several] = [of(&tried[0]), of(&tried[1])];
+        one + (part - 1) as f64 * (several - one).max(0.0) / (SEVERAL - 1) as f64
+    };
+    let step = grown(|tried| tried.0) * run.accumulate as f64;
     let weights: usize = trainer.state.weights.values().map(|tensor| tensor.shape().count()).sum();
     println!("weights      {:.2} million", weights as f64 / 1e6);
-    println!("memory       about {:.2} GB for steps of {} x {}", room / 1e9, run.accumulate, part);
+    println!(
+        "memory       about {:.2} GB for steps of {} x {part}",
+        grown(|tried| tried.1) / 1e9,
+        run.accumulate
+    );
     println!("a step       about {step:.2} s, {:.1} images/s", run.batch as f64 / step);
     println!("{} steps  about {:.1} hours", run.steps, step * run.steps as f64 / 3600.0);
     Ok(())
