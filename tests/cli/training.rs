@@ -133,8 +133,8 @@ fn a_run_leaves_numbers_events_curves_and_weights() {
     assert!((mean - told).abs() < 1e-9, "{mean} {told}");
 
     // TensorBoard's records: each length and each event with its checksum, the last event at the last step.
-    let name = std::fs::read_dir(place.path("out")).unwrap().map(|e| e.unwrap().path());
-    let path = name.filter(|p| p.to_string_lossy().contains("tfevents")).next().unwrap();
+    let mut paths = std::fs::read_dir(place.path("out")).unwrap().map(|e| e.unwrap().path());
+    let path = paths.find(|p| p.to_string_lossy().contains("tfevents")).unwrap();
     let bytes = std::fs::read(path).unwrap();
     let (mut at, mut events) = (0, Vec::new());
     while at < bytes.len() {
