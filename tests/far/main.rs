@@ -2,6 +2,7 @@
 //! picture in any batch, on any number of threads and after any pause, limits, refusals.
 
 mod counting;
+mod demo;
 mod models;
 mod oracle;
 mod precision;
