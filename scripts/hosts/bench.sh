@@ -41,4 +41,4 @@ for language in "${languages[@]}"; do
 done
 
 cc -std=c99 "${strict[@]}" tests/hosts/soak.c $flags -o "$work/soak"
-"$work/soak" "$model" "$FQGAN_TEST_FILES/capi-generator.safetensors" 10000 200 | sed 's/^/  soak: /'
+"$work/soak" assets/weights/demo-tokenizer.safetensors assets/weights/demo-far.safetensors 10000 200 | sed 's/^/  soak: /'

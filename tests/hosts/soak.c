@@ -1,5 +1,6 @@
 /* Ten thousand encodes and two hundred generations: resident memory stays where it was after the first.
-   soak TOKENIZER GENERATOR ENCODES GENERATIONS */
+   soak TOKENIZER GENERATOR ENCODES GENERATIONS
+   Pictures have up to 8 x 8 codes, so that the demo's models take a minute and a half. */
 #include "../capi/c/check.h"
 
 static long resident_kb(void) {
@@ -15,7 +16,10 @@ static long resident_kb(void) {
   return kb;
 }
 
-enum { SIDE = 32, CODES = 128, MADE = 24 };
+enum { SIDE = 128, CODES = 3 * 64, MADE = 3 * 3 * 64 };
+
+static fqgan_tokenizer_info sizes;
+static fqgan_generator_info extents;
 
 static int32_t stop(void *user, uint32_t done, uint32_t total) {
   (void)total;
@@ -27,24 +31,24 @@ static void encode(fqgan_tokenizer *tokenizer, unsigned i) {
   uint32_t codes[CODES];
   for (unsigned j = 0; j < sizeof pixels; j += 97) pixels[j] = (unsigned char)(i * 31 + j);
   /* Sizes come and go. */
-  const uint32_t side = 8 + 8 * (i % 4);
+  const uint32_t grid = 2 + 2 * (i % 4), side = grid * sizes.downsample;
   const fqgan_image image = {pixels, side, side, 0, FQGAN_PIXEL_RGB8};
   EXPECT(FQGAN_OK, fqgan_encode(tokenizer, &image, 1, codes, CODES, error));
-  if (i % 16 == 0) EXPECT(FQGAN_OK, fqgan_decode(tokenizer, codes, 1, side / 4, side / 4, 0, &image, error));
+  if (i % 16 == 0) EXPECT(FQGAN_OK, fqgan_decode(tokenizer, codes, 1, grid, grid, 0, &image, error));
   if (i % 16 == 8) EXPECT(FQGAN_ERROR_INVALID_ARGUMENT, fqgan_encode(tokenizer, &image, 1, codes, 1, error));
 }
 
 static void generate(fqgan_generator *generator, unsigned i) {
-  uint32_t codes[3 * MADE], after = 5;
-  const uint32_t classes[3] = {i % 5, (i + 1) % 5, (i + 2) % 5};
+  uint32_t codes[MADE], after = 5;
+  const uint32_t classes[3] = {i % extents.classes, (i + 1) % extents.classes, (i + 2) % extents.classes};
   fqgan_sampling how;
   fqgan_sampling_init(&how);
   how.seed = i;
   const size_t count = 1 + i % 3;
-  EXPECT(FQGAN_OK, fqgan_generate(generator, classes, count, &how, codes, 3 * MADE, error));
+  EXPECT(FQGAN_OK, fqgan_generate(generator, classes, count, &how, codes, MADE, error));
   how.progress = stop;
   how.progress_user = &after;
-  EXPECT(FQGAN_ERROR_CANCELLED, fqgan_generate(generator, classes, count, &how, codes, 3 * MADE, error));
+  EXPECT(FQGAN_ERROR_CANCELLED, fqgan_generate(generator, classes, count, &how, codes, MADE, error));
 }
 
 /* Models that come and go are given back too. */
@@ -69,6 +73,12 @@ int main(int argc, char **argv) {
   EXPECT(FQGAN_OK, fqgan_runtime_create(&how, &runtime, error));
   EXPECT(FQGAN_OK, fqgan_tokenizer_open(runtime, argv[1], NULL, &tokenizer, error));
   EXPECT(FQGAN_OK, fqgan_generator_open(runtime, argv[2], NULL, &generator, error));
+  sizes.struct_size = sizeof sizes;
+  extents.struct_size = sizeof extents;
+  EXPECT(FQGAN_OK, fqgan_tokenizer_get_info(tokenizer, &sizes, error));
+  EXPECT(FQGAN_OK, fqgan_generator_get_info(generator, &extents, error));
+  CHECK(sizes.codebooks <= 3 && sizes.downsample <= SIDE / 8);
+  CHECK(extents.codebooks * extents.grid_width * extents.grid_height <= MADE / 3);
   for (unsigned i = 0; i < encodes / 20; i++) encode(tokenizer, i);
   for (unsigned i = 0; i < generations / 10; i++) generate(generator, i);
   come_and_go(runtime, argv[1], 10);
