@@ -256,6 +256,7 @@ fn what_cannot_be_meant_is_refused() {
         (&["model.width=3"][..], "unknown field `width`"),
         (&["dropout.tokens=1.0"], "dropout.tokens is 1, expected 0 to below 1"),
         (&["dropout.depth=0.1"], "residual and feed_forward are 0 then"),
+        (&["run.batch=2", "run.accumulate=2"], "a generator's batch goes through whole"),
         (&["model.layers=0"], "model.layers is 0, expected 1 to"),
         (&["model.dim=36"], "model.dim 36 is no multiple of 4 x 2 heads"),
         (&["model.codebooks=32"], "at most 31"),

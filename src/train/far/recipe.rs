@@ -212,6 +212,9 @@ impl FarRecipe {
             ));
         }
         recipe.run.check()?;
+        if recipe.run.accumulate != 1 {
+            return Err(Error::invalid("recipe: run.accumulate: a generator's batch goes through whole"));
+        }
         recipe.model.config()?;
         Ok(recipe)
     }
