@@ -74,7 +74,9 @@ pub fn run(args: &Args) -> Result {
 }
 
 fn formula_weights() -> Result<Source> {
-    say!("No trained weights are shipped: these are made by a formula, so the pictures will be noise.")?;
+    say!(
+        "The paper's trained weights are not shipped: these are made by a formula, so the pictures will be noise."
+    )?;
     let start = Instant::now();
     let manifest = Config::published(2, 16)?.manifest();
     let mut entries = Vec::new();
