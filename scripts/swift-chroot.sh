@@ -36,7 +36,10 @@ make() {
   local mirror log=$target/debian13.log
   mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
     sed -nE 's/^(deb +(\[[^]]*\] +)?|URIs: *)(https?:\/\/[^ ]+).*/\3/p' | grep -E '/debian/?$' | head -n 1 || true)
-  mirror=${mirror:-http://deb.debian.org/debian}
+  if [ -z "$mirror" ]; then
+    echo "swift-chroot.sh: no Debian mirror in the lists of apt, which a Debian 13 could be made from" >&2
+    return 1
+  fi
   echo "making a Debian 13 with Swift in $system, from $mirror"
   "${root[@]}" rm -rf "$system.part"
   if ! {
