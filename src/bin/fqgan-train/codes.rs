@@ -1,7 +1,7 @@
 use fqgan::backend::Device;
 use fqgan::backend::cpu::Cpu;
 use fqgan::tokenizer::{Options, Tokenizer};
-use fqgan::train::codes::{Making, Numpy, Views, make};
+use fqgan::train::codes::{About, Making, Numpy, Views, make};
 use fqgan::train::data::Pictures;
 use fqgan::weights::{Map, Source};
 use fqgan::{Error, Result};
@@ -97,15 +97,7 @@ fn encode(args: &Args, model: &Path, data: &Path) -> Result<()> {
     })?;
     bar.finish_and_clear();
     let left_out = if lost > 0 { format!(", {lost} left out") } else { String::new() };
-    println!(
-        "{}: {read} pictures{left_out}, {} views of {} x {} x {} codes each, {} classes",
-        args.out.display(),
-        about.views.count(),
-        about.k(),
-        about.height,
-        about.width,
-        about.classes.len()
-    );
+    println!("{}: {read} pictures{left_out}, {}", args.out.display(), extents(&about));
     Ok(())
 }
 
@@ -117,17 +109,20 @@ fn import(args: &Args, from: &Path) -> Result<()> {
         Ok(())
     })?;
     bar.finish_and_clear();
-    let about = codes.about();
-    println!(
-        "{}: {} views of {} x {} x {} codes each, {} classes",
-        args.out.display(),
+    println!("{}: {}", args.out.display(), extents(codes.about()));
+    Ok(())
+}
+
+/// What a file of codes has of each picture.
+fn extents(about: &About) -> String {
+    format!(
+        "{} views of {} x {} x {} codes each, {} classes",
         about.views.count(),
         about.k(),
         about.height,
         about.width,
         about.classes.len()
-    );
-    Ok(())
+    )
 }
 
 fn bar() -> ProgressBar {
