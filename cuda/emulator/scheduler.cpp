@@ -1,0 +1,418 @@
+// Runs the blocks of a launch one after the other, and the threads of a block in turns: each until it waits for others
+// or is done.
+
+#include "device.h"
+#include "fiber.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#endif
+
+namespace emulator {
+
+namespace {
+
+constexpr unsigned MOST_THREADS = 1024, WARP = 32, ROW = 64;
+// What a block of sm_90 may have.
+constexpr size_t SHARED_BYTES = 227 << 10;
+// Kept between two pieces of shared memory, so that the sanitizer sees who leaves one.
+constexpr size_t GAP = 64;
+// Shared memory holds this before a block writes it: as f32 and as bf16 a NaN.
+constexpr unsigned char POISON = 0xff;
+
+enum class State { Fresh, Ready, AtBarrier, AtWarp, Done };
+
+struct Copy {
+    void *to;
+    size_t bytes;
+    unsigned char data[16];
+};
+
+struct Fiber {
+    Context context;
+    Thread thread;
+    State state = State::Done;
+    bool prepared = false;
+    std::vector<Copy> copies;
+    // Copies that end each group not yet waited for.
+    std::vector<size_t> groups;
+};
+
+struct Warp {
+    unsigned arrived = 0, turn = 0;
+    // Of two turns: no thread writes one anew before all have read it.
+    alignas(16) unsigned char rows[2][WARP * ROW];
+};
+
+struct Piece {
+    const void *key;
+    size_t offset, bytes;
+};
+
+enum class Order { Forward, Backward, Shuffled };
+
+Order chosen_order() {
+    const char *name = getenv("FQGAN_EMULATOR_ORDER");
+    std::string order = name ? name : "";
+    return order == "backward" ? Order::Backward : order == "shuffled" ? Order::Shuffled : Order::Forward;
+}
+
+class Engine;
+thread_local Engine *engine __attribute__((tls_model("initial-exec"))) = nullptr;
+
+class Engine {
+  public:
+    Engine() : stacks(MOST_THREADS), fibers(MOST_THREADS), warps(MOST_THREADS / WARP), memory(SHARED_BYTES * 2) {}
+
+    const char *run(const Kernel &kernel, const unsigned (&grid)[3], const unsigned (&block)[3], size_t dynamic,
+                    void **arguments);
+    void body();
+    void wait(State state);
+    void *shared(const void *key, size_t bytes);
+    void barrier();
+    const unsigned char *exchange(const void *value, size_t bytes);
+    Fiber &current() { return fibers[now_index]; }
+
+    Context scheduler;
+
+  private:
+    bool block(size_t number);
+    void resume(unsigned index);
+    void order(size_t seed);
+    const char *fail(const std::string &why);
+
+    Stacks stacks;
+    std::vector<Fiber> fibers;
+    std::vector<Warp> warps;
+    std::vector<unsigned char> memory;
+    std::vector<Piece> pieces;
+    std::vector<unsigned> turns;
+    const Kernel *kernel = nullptr;
+    void **arguments = nullptr;
+    Order chosen = Order::Forward;
+    unsigned threads = 0, now_index = 0, at_barrier = 0, done = 0;
+    size_t dynamic_bytes = 0, used_bytes = 0;
+    std::string problem;
+};
+
+size_t mix(size_t x) {
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+    return x ^ (x >> 31);
+}
+
+// What a fiber runs: thread after thread.
+void enter() {
+    begin_fiber(engine->scheduler);
+    for (;;) {
+        engine->body();
+    }
+}
+
+const char *Engine::fail(const std::string &why) {
+    // What a host is told lives as long as the program: there are few such texts.
+    static std::mutex lock;
+    static std::unordered_map<std::string, std::unique_ptr<std::string>> texts;
+    std::lock_guard<std::mutex> guard(lock);
+    auto &text = texts[std::string(kernel->name) + ": " + why];
+    if (!text) {
+        text = std::make_unique<std::string>(std::string(kernel->name) + ": " + why);
+    }
+    return text->c_str();
+}
+
+// One thread of the kernel, from its beginning to its end.
+void Engine::body() {
+    kernel->call(arguments);
+    Fiber &fiber = current();
+    wait_for_copies(0);
+    fiber.state = State::Done;
+    done++;
+    switch_context(fiber.context, scheduler);
+}
+
+void Engine::wait(State state) {
+    Fiber &fiber = current();
+    fiber.state = state;
+    switch_context(fiber.context, scheduler);
+}
+
+void Engine::resume(unsigned index) {
+    Fiber &fiber = fibers[index];
+    if (!fiber.prepared) {
+        stacks.prepare(fiber.context, index, enter);
+        fiber.prepared = true;
+    }
+    fiber.state = State::Ready;
+    now_index = index;
+    now = &fiber.thread;
+    switch_context(scheduler, fiber.context);
+}
+
+void Engine::order(size_t seed) {
+    turns.resize(threads);
+    for (unsigned i = 0; i < threads; i++) {
+        turns[i] = i;
+    }
+    switch (chosen) {
+    case Order::Forward:
+        break;
+    case Order::Backward:
+        std::reverse(turns.begin(), turns.end());
+        break;
+    case Order::Shuffled:
+        for (unsigned i = threads; i > 1; i--) {
+            std::swap(turns[i - 1], turns[mix(seed * MOST_THREADS + i) % i]);
+        }
+    }
+}
+
+bool Engine::block(size_t number) {
+    // Dynamic shared memory comes first; the rest is laid out as threads ask for it.
+    pieces.clear();
+    ASAN_UNPOISON_MEMORY_REGION(memory.data(), memory.size());
+    std::fill(memory.begin(), memory.begin() + std::max(used_bytes, dynamic_bytes), POISON);
+    ASAN_POISON_MEMORY_REGION(memory.data(), memory.size());
+    used_bytes = 0;
+    if (dynamic_bytes > 0) {
+        shared(nullptr, dynamic_bytes);
+    }
+    at_barrier = done = 0;
+    for (unsigned i = 0; i < threads; i++) {
+        fibers[i].state = State::Fresh;
+        fibers[i].copies.clear();
+        fibers[i].groups.clear();
+    }
+    for (unsigned i = 0; i < threads / WARP; i++) {
+        warps[i].arrived = 0;
+    }
+    bool reorder = chosen == Order::Shuffled;
+    order(number);
+    for (size_t round = 1; done < threads; round++) {
+        bool moved = false;
+        for (unsigned index : turns) {
+            State state = fibers[index].state;
+            if (state == State::Fresh || state == State::Ready) {
+                resume(index);
+                moved = true;
+            }
+        }
+        if (!problem.empty()) {
+            return false;
+        }
+        if (!moved) {
+            unsigned at_warp = threads - done - at_barrier;
+            problem = "threads wait in vain: " + std::to_string(at_barrier) + " at a barrier, " +
+                      std::to_string(at_warp) + " for their warp, " + std::to_string(done) + " are done";
+            return false;
+        }
+        if (reorder) {
+            order(number + round * 0x9E3779B9);
+        }
+    }
+    return true;
+}
+
+const char *Engine::run(const Kernel &which, const unsigned (&grid)[3], const unsigned (&extent)[3], size_t dynamic,
+                        void **all) {
+    kernel = &which;
+    arguments = all;
+    dynamic_bytes = dynamic;
+    chosen = chosen_order();
+    problem.clear();
+    size_t count = size_t(extent[0]) * extent[1] * extent[2];
+    size_t blocks = size_t(grid[0]) * grid[1] * grid[2];
+    if (count == 0 || count > MOST_THREADS || count % WARP != 0 || count > kernel->most_threads) {
+        return fail("a block of " + std::to_string(count) + " threads, expected whole warps, at most " +
+                    std::to_string(kernel->most_threads));
+    }
+    if (blocks == 0 || grid[0] > 0x7fffffff || grid[1] > 65535 || grid[2] > 65535) {
+        return fail("a grid of " + std::to_string(grid[0]) + " x " + std::to_string(grid[1]) + " x " +
+                    std::to_string(grid[2]) + " blocks");
+    }
+    if (dynamic > SHARED_BYTES) {
+        return fail(std::to_string(dynamic) + " bytes of shared memory");
+    }
+    threads = unsigned(count);
+    for (unsigned i = 0; i < threads; i++) {
+        Thread &thread = fibers[i].thread;
+        thread.index = {i % extent[0], i / extent[0] % extent[1], i / extent[0] / extent[1]};
+        thread.block_extent = {extent[0], extent[1], extent[2]};
+        thread.grid_extent = {grid[0], grid[1], grid[2]};
+        thread.lane = i % WARP;
+        thread.warp = i / WARP;
+    }
+    bool backward = chosen != Order::Forward;
+    Engine *outer = engine;
+    engine = this;
+    const char *text = nullptr;
+    for (size_t i = 0; i < blocks && !text; i++) {
+        size_t number = backward ? blocks - 1 - i : i;
+        uint3 place = {unsigned(number % grid[0]), unsigned(number / grid[0] % grid[1]),
+                       unsigned(number / grid[0] / grid[1])};
+        for (unsigned t = 0; t < threads; t++) {
+            fibers[t].thread.block = place;
+        }
+        if (!block(number)) {
+            text = fail(problem);
+            // Their threads never end: they begin anew.
+            for (Fiber &fiber : fibers) {
+                fiber.prepared = false;
+                fiber.state = State::Done;
+            }
+        }
+    }
+    engine = outer;
+    now = nullptr;
+    return text;
+}
+
+void *Engine::shared(const void *key, size_t bytes) {
+    for (const Piece &piece : pieces) {
+        if (piece.key == key) {
+            return memory.data() + piece.offset;
+        }
+    }
+    size_t offset = (used_bytes + GAP + 127) / 128 * 128;
+    if (offset + bytes > memory.size()) {
+        fprintf(stderr, "emulator: %s: too much shared memory\n", kernel->name);
+        abort();
+    }
+    used_bytes = offset + bytes;
+    pieces.push_back({key, offset, bytes});
+    ASAN_UNPOISON_MEMORY_REGION(memory.data() + offset, bytes);
+    return memory.data() + offset;
+}
+
+void Engine::barrier() {
+    if (++at_barrier < threads) {
+        wait(State::AtBarrier);
+        return;
+    }
+    at_barrier = 0;
+    for (unsigned i = 0; i < threads; i++) {
+        if (fibers[i].state == State::AtBarrier) {
+            fibers[i].state = State::Ready;
+        }
+    }
+    // It may not be the first to go on.
+    wait(State::Ready);
+}
+
+const unsigned char *Engine::exchange(const void *value, size_t bytes) {
+    Thread &thread = current().thread;
+    Warp &warp = warps[thread.warp];
+    unsigned char *rows = warp.rows[warp.turn % 2];
+    memcpy(rows + thread.lane * ROW, value, bytes);
+    if (++warp.arrived < WARP) {
+        wait(State::AtWarp);
+        return rows;
+    }
+    warp.arrived = 0;
+    warp.turn++;
+    for (unsigned i = 0; i < WARP; i++) {
+        Fiber &fiber = fibers[thread.warp * WARP + i];
+        if (fiber.state == State::AtWarp) {
+            fiber.state = State::Ready;
+        }
+    }
+    wait(State::Ready);
+    return rows;
+}
+
+std::mutex &lock() {
+    static std::mutex lock;
+    return lock;
+}
+
+std::vector<std::unique_ptr<Engine>> &idle() {
+    static std::vector<std::unique_ptr<Engine>> engines;
+    return engines;
+}
+
+std::vector<Kernel> &kernels() {
+    static std::vector<Kernel> all;
+    return all;
+}
+
+} // namespace
+
+thread_local Thread *now __attribute__((tls_model("initial-exec"))) = nullptr;
+
+Registration::Registration(const Kernel &kernel) { kernels().push_back(kernel); }
+
+const Kernel *find(const char *name) {
+    for (const Kernel &kernel : kernels()) {
+        if (strcmp(kernel.name, name) == 0) {
+            return &kernel;
+        }
+    }
+    return nullptr;
+}
+
+const char *launch(const Kernel &kernel, const unsigned (&grid)[3], const unsigned (&block)[3], size_t shared_bytes,
+                   void **arguments) {
+    std::unique_ptr<Engine> engine;
+    {
+        std::lock_guard<std::mutex> guard(lock());
+        if (!idle().empty()) {
+            engine = std::move(idle().back());
+            idle().pop_back();
+        }
+    }
+    if (!engine) {
+        engine = std::make_unique<Engine>();
+    }
+    const char *text = engine->run(kernel, grid, block, shared_bytes, arguments);
+    std::lock_guard<std::mutex> guard(lock());
+    idle().push_back(std::move(engine));
+    return text;
+}
+
+void *shared(const void *key, size_t bytes) { return engine->shared(key, bytes); }
+void barrier() { engine->barrier(); }
+const unsigned char *exchange(const void *value, size_t bytes) { return engine->exchange(value, bytes); }
+
+void copy_later(void *to, const void *from, size_t bytes) {
+    Copy copy{to, bytes, {}};
+    if (from) {
+        memcpy(copy.data, from, bytes);
+    }
+    memset(to, POISON, bytes);
+    engine->current().copies.push_back(copy);
+}
+
+void commit_copies() {
+    Fiber &fiber = engine->current();
+    fiber.groups.push_back(fiber.copies.size());
+}
+
+void wait_for_copies(unsigned groups_left) {
+    Fiber &fiber = engine->current();
+    size_t ended = fiber.groups.size() > groups_left ? fiber.groups.size() - groups_left : 0;
+    if (ended == 0) {
+        return;
+    }
+    size_t count = fiber.groups[ended - 1];
+    for (size_t i = 0; i < count; i++) {
+        memcpy(fiber.copies[i].to, fiber.copies[i].data, fiber.copies[i].bytes);
+    }
+    fiber.copies.erase(fiber.copies.begin(), fiber.copies.begin() + count);
+    fiber.groups.erase(fiber.groups.begin(), fiber.groups.begin() + ended);
+    for (size_t &group : fiber.groups) {
+        group -= count;
+    }
+}
+
+} // namespace emulator
