@@ -68,10 +68,15 @@ void expect(bool good, const std::string &what) {
     }
 }
 
+// What is said of a launch, or nothing.
 template <class... A> std::string launch(const char *name, unsigned blocks, unsigned threads, size_t shared, A... args) {
     void *arguments[] = {&args...};
-    const char *error = emulator::launch(*emulator::find(name), {blocks, 1, 1}, {threads, 1, 1}, shared, arguments);
-    return error ? error : "";
+    try {
+        fqgan_emulator::find(name)->bind(arguments)({{blocks, 1, 1}, {threads, 1, 1}, shared});
+    } catch (const std::exception &error) {
+        return error.what();
+    }
+    return "";
 }
 
 void fails(const std::string &error, const std::string &says) {
@@ -113,6 +118,6 @@ int main() {
     fails(launch("check_warp", 1, 48, 0, nullptr), "48 threads");
     fails(launch("check_warp", 1, 128, 0, nullptr), "128 threads, expected whole warps, at most 64");
     fails(launch("check_warp", 0, 32, 0, nullptr), "a grid of 0 x 1 x 1");
-    expect(emulator::find("check_none") == nullptr, "a kernel that is not there was found");
+    expect(fqgan_emulator::find("check_none") == nullptr, "a kernel that is not there was found");
     return failures > 0;
 }

@@ -6,6 +6,7 @@
 #include "numbers.h"
 
 #include <algorithm>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -14,7 +15,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 
-namespace emulator {
+namespace fqgan_emulator {
 
 // A thread of a kernel, while it runs.
 struct Thread {
@@ -35,14 +36,25 @@ void copy_later(void *to, const void *from, size_t bytes);
 void commit_copies();
 void wait_for_copies(unsigned groups_left);
 
-template <class... A, size_t... I>
-void call(void (*kernel)(A...), void **arguments, std::index_sequence<I...>) {
-    kernel(*static_cast<std::remove_reference_t<A> *>(arguments[I])...);
+// What a launch runs: the kernel as one of its threads, again and again.
+struct Body {
+    const char *name;
+    unsigned most_threads;
+    std::function<void()> thread;
+};
+void launch(const Body &body, const Launch &launch);
+
+template <class... A> struct Arguments {
+    void (*kernel)(A...);
+    template <size_t... I> Bound bind(const char *name, unsigned threads, void **from, std::index_sequence<I...>) const {
+        std::tuple<A...> copies(*static_cast<A *>(from[I])...);
+        Body body{name, threads, [kernel = kernel, copies] { std::apply(kernel, copies); }};
+        return [body](const Launch &to) { launch(body, to); };
+    }
+};
+template <class... A> Bound bind(void (*kernel)(A...), const char *name, unsigned threads, void **from) {
+    return Arguments<A...>{kernel}.bind(name, threads, from, std::index_sequence_for<A...>());
 }
-template <class... A> void call(void (*kernel)(A...), void **arguments) {
-    call(kernel, arguments, std::index_sequence_for<A...>());
-}
-template <class... A> constexpr int count(void (*)(A...)) { return sizeof...(A); }
 
 struct Registration {
     explicit Registration(const Kernel &kernel);
@@ -54,42 +66,42 @@ template <class T> T read(const unsigned char *rows, unsigned lane) {
     return value;
 }
 
-} // namespace emulator
+} // namespace fqgan_emulator
 
-#define threadIdx (emulator::now->index)
-#define blockIdx (emulator::now->block)
-#define blockDim (emulator::now->block_extent)
-#define gridDim (emulator::now->grid_extent)
+#define threadIdx (fqgan_emulator::now->index)
+#define blockIdx (fqgan_emulator::now->block)
+#define blockDim (fqgan_emulator::now->block_extent)
+#define gridDim (fqgan_emulator::now->grid_extent)
 
 // `SHARED(float, rows, [32][33]);`
 #define SHARED(type, name, extents)                                                                                  \
     static const char name##_key = 0;                                                                                \
     using name##_memory = std::remove_reference_t<decltype(std::declval<type extents>())>;                           \
-    name##_memory &name = *static_cast<name##_memory *>(emulator::shared(&name##_key, sizeof(name##_memory)))
+    name##_memory &name = *static_cast<name##_memory *>(fqgan_emulator::shared(&name##_key, sizeof(name##_memory)))
 // The part whose size the launch gives.
-#define DYNAMIC_SHARED(type, name) type *name = static_cast<type *>(emulator::shared(nullptr, 0))
+#define DYNAMIC_SHARED(type, name) type *name = static_cast<type *>(fqgan_emulator::shared(nullptr, 0))
 
 #define FQGAN_KERNEL(name, threads)                                                                                  \
-    static const emulator::Registration name##_registration(                                                         \
-        {#name, [](void **arguments) { emulator::call(name, arguments); }, emulator::count(name), threads});
+    static const fqgan_emulator::Registration name##_registration(                                                   \
+        {#name, [](void **from) { return fqgan_emulator::bind(name, #name, threads, from); }});
 
-static inline void __syncthreads() { emulator::barrier(); }
-static inline void __syncwarp() { emulator::exchange("", 1); }
+static inline void __syncthreads() { fqgan_emulator::barrier(); }
+static inline void __syncwarp() { fqgan_emulator::exchange("", 1); }
 
 template <class T> T __shfl_sync(unsigned, T value, int lane) {
-    return emulator::read<T>(emulator::exchange(&value, sizeof(T)), unsigned(lane) % 32);
+    return fqgan_emulator::read<T>(fqgan_emulator::exchange(&value, sizeof(T)), unsigned(lane) % 32);
 }
 template <class T> T __shfl_xor_sync(unsigned, T value, int mask) {
-    unsigned lane = emulator::now->lane ^ unsigned(mask);
-    return emulator::read<T>(emulator::exchange(&value, sizeof(T)), lane);
+    unsigned lane = fqgan_emulator::now->lane ^ unsigned(mask);
+    return fqgan_emulator::read<T>(fqgan_emulator::exchange(&value, sizeof(T)), lane);
 }
 template <class T> T __shfl_up_sync(unsigned, T value, int distance) {
-    int lane = int(emulator::now->lane) - distance;
-    T other = emulator::read<T>(emulator::exchange(&value, sizeof(T)), lane < 0 ? emulator::now->lane : lane);
+    int lane = int(fqgan_emulator::now->lane) - distance;
+    T other = fqgan_emulator::read<T>(fqgan_emulator::exchange(&value, sizeof(T)), lane < 0 ? fqgan_emulator::now->lane : lane);
     return other;
 }
 static inline unsigned __ballot_sync(unsigned, bool vote) {
-    const unsigned char *all = emulator::exchange(&vote, 1);
+    const unsigned char *all = fqgan_emulator::exchange(&vote, 1);
     unsigned mask = 0;
     for (unsigned lane = 0; lane < 32; lane++) {
         mask |= unsigned(all[64 * lane]) << lane;

@@ -10,7 +10,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-namespace emulator {
+namespace fqgan_emulator {
 
 namespace {
 // Sanitized frames are large.
@@ -111,4 +111,4 @@ void Stacks::prepare(Context &context, unsigned index, void (*entry)()) {
 #endif
 }
 
-} // namespace emulator
+} // namespace fqgan_emulator

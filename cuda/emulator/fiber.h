@@ -10,7 +10,7 @@
 #include <ucontext.h>
 #endif
 
-namespace emulator {
+namespace fqgan_emulator {
 
 // Where a fiber, or the scheduler, stopped.
 struct Context {
@@ -46,4 +46,4 @@ class Stacks {
     unsigned count;
 };
 
-} // namespace emulator
+} // namespace fqgan_emulator

@@ -8,8 +8,8 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -19,7 +19,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
 
-namespace emulator {
+namespace fqgan_emulator {
 
 namespace {
 
@@ -75,9 +75,8 @@ class Engine {
   public:
     Engine() : stacks(MOST_THREADS), fibers(MOST_THREADS), warps(MOST_THREADS / WARP), memory(SHARED_BYTES * 2) {}
 
-    const char *run(const Kernel &kernel, const unsigned (&grid)[3], const unsigned (&block)[3], size_t dynamic,
-                    void **arguments);
-    void body();
+    void run(const Body &body, const Launch &launch);
+    void thread();
     void wait(State state);
     void *shared(const void *key, size_t bytes);
     void barrier();
@@ -90,7 +89,7 @@ class Engine {
     bool block(size_t number);
     void resume(unsigned index);
     void order(size_t seed);
-    const char *fail(const std::string &why);
+    [[noreturn]] void fail(const std::string &why);
 
     Stacks stacks;
     std::vector<Fiber> fibers;
@@ -98,8 +97,7 @@ class Engine {
     std::vector<unsigned char> memory;
     std::vector<Piece> pieces;
     std::vector<unsigned> turns;
-    const Kernel *kernel = nullptr;
-    void **arguments = nullptr;
+    const Body *body = nullptr;
     Order chosen = Order::Forward;
     unsigned threads = 0, now_index = 0, at_barrier = 0, done = 0;
     size_t dynamic_bytes = 0, used_bytes = 0;
@@ -116,25 +114,15 @@ size_t mix(size_t x) {
 void enter() {
     begin_fiber(engine->scheduler);
     for (;;) {
-        engine->body();
+        engine->thread();
     }
 }
 
-const char *Engine::fail(const std::string &why) {
-    // What a host is told lives as long as the program: there are few such texts.
-    static std::mutex lock;
-    static std::unordered_map<std::string, std::unique_ptr<std::string>> texts;
-    std::lock_guard<std::mutex> guard(lock);
-    auto &text = texts[std::string(kernel->name) + ": " + why];
-    if (!text) {
-        text = std::make_unique<std::string>(std::string(kernel->name) + ": " + why);
-    }
-    return text->c_str();
-}
+void Engine::fail(const std::string &why) { throw std::runtime_error(std::string(body->name) + ": " + why); }
 
 // One thread of the kernel, from its beginning to its end.
-void Engine::body() {
-    kernel->call(arguments);
+void Engine::thread() {
+    body->thread();
     Fiber &fiber = current();
     wait_for_copies(0);
     fiber.state = State::Done;
@@ -224,25 +212,24 @@ bool Engine::block(size_t number) {
     return true;
 }
 
-const char *Engine::run(const Kernel &which, const unsigned (&grid)[3], const unsigned (&extent)[3], size_t dynamic,
-                        void **all) {
-    kernel = &which;
-    arguments = all;
-    dynamic_bytes = dynamic;
+void Engine::run(const Body &what, const Launch &launch) {
+    body = &what;
+    dynamic_bytes = launch.shared;
     chosen = chosen_order();
     problem.clear();
+    const auto &grid = launch.grid, &extent = launch.block;
     size_t count = size_t(extent[0]) * extent[1] * extent[2];
     size_t blocks = size_t(grid[0]) * grid[1] * grid[2];
-    if (count == 0 || count > MOST_THREADS || count % WARP != 0 || count > kernel->most_threads) {
-        return fail("a block of " + std::to_string(count) + " threads, expected whole warps, at most " +
-                    std::to_string(kernel->most_threads));
+    if (count == 0 || count % WARP != 0 || count > body->most_threads) {
+        fail("a block of " + std::to_string(count) + " threads, expected whole warps, at most " +
+             std::to_string(body->most_threads));
     }
     if (blocks == 0 || grid[0] > 0x7fffffff || grid[1] > 65535 || grid[2] > 65535) {
-        return fail("a grid of " + std::to_string(grid[0]) + " x " + std::to_string(grid[1]) + " x " +
-                    std::to_string(grid[2]) + " blocks");
+        fail("a grid of " + std::to_string(grid[0]) + " x " + std::to_string(grid[1]) + " x " +
+             std::to_string(grid[2]) + " blocks");
     }
-    if (dynamic > SHARED_BYTES) {
-        return fail(std::to_string(dynamic) + " bytes of shared memory");
+    if (dynamic_bytes > SHARED_BYTES) {
+        fail(std::to_string(dynamic_bytes) + " bytes of shared memory");
     }
     threads = unsigned(count);
     for (unsigned i = 0; i < threads; i++) {
@@ -254,28 +241,27 @@ const char *Engine::run(const Kernel &which, const unsigned (&grid)[3], const un
         thread.warp = i / WARP;
     }
     bool backward = chosen != Order::Forward;
-    Engine *outer = engine;
     engine = this;
-    const char *text = nullptr;
-    for (size_t i = 0; i < blocks && !text; i++) {
+    bool good = true;
+    for (size_t i = 0; i < blocks && good; i++) {
         size_t number = backward ? blocks - 1 - i : i;
         uint3 place = {unsigned(number % grid[0]), unsigned(number / grid[0] % grid[1]),
                        unsigned(number / grid[0] / grid[1])};
         for (unsigned t = 0; t < threads; t++) {
             fibers[t].thread.block = place;
         }
-        if (!block(number)) {
-            text = fail(problem);
-            // Their threads never end: they begin anew.
-            for (Fiber &fiber : fibers) {
-                fiber.prepared = false;
-                fiber.state = State::Done;
-            }
-        }
+        good = block(number);
     }
-    engine = outer;
+    engine = nullptr;
     now = nullptr;
-    return text;
+    if (!good) {
+        // Its threads never end: they begin anew.
+        for (Fiber &fiber : fibers) {
+            fiber.prepared = false;
+            fiber.state = State::Done;
+        }
+        fail(problem);
+    }
 }
 
 void *Engine::shared(const void *key, size_t bytes) {
@@ -286,7 +272,7 @@ void *Engine::shared(const void *key, size_t bytes) {
     }
     size_t offset = (used_bytes + GAP + 127) / 128 * 128;
     if (offset + bytes > memory.size()) {
-        fprintf(stderr, "emulator: %s: too much shared memory\n", kernel->name);
+        fprintf(stderr, "emulator: %s: too much shared memory\n", body->name);
         abort();
     }
     used_bytes = offset + bytes;
@@ -361,8 +347,7 @@ const Kernel *find(const char *name) {
     return nullptr;
 }
 
-const char *launch(const Kernel &kernel, const unsigned (&grid)[3], const unsigned (&block)[3], size_t shared_bytes,
-                   void **arguments) {
+void launch(const Body &body, const Launch &launch) {
     std::unique_ptr<Engine> engine;
     {
         std::lock_guard<std::mutex> guard(lock());
@@ -374,10 +359,17 @@ const char *launch(const Kernel &kernel, const unsigned (&grid)[3], const unsign
     if (!engine) {
         engine = std::make_unique<Engine>();
     }
-    const char *text = engine->run(kernel, grid, block, shared_bytes, arguments);
-    std::lock_guard<std::mutex> guard(lock());
-    idle().push_back(std::move(engine));
-    return text;
+    auto give_back = [&] {
+        std::lock_guard<std::mutex> guard(lock());
+        idle().push_back(std::move(engine));
+    };
+    try {
+        engine->run(body, launch);
+    } catch (...) {
+        give_back();
+        throw;
+    }
+    give_back();
 }
 
 void *shared(const void *key, size_t bytes) { return engine->shared(key, bytes); }
@@ -415,4 +407,4 @@ void wait_for_copies(unsigned groups_left) {
     }
 }
 
-} // namespace emulator
+} // namespace fqgan_emulator
