@@ -8,7 +8,7 @@ use crate::ops::add::Add;
 use crate::ops::class_token::{Prepend, Tokens};
 use crate::ops::linear::Activation;
 use crate::weights::infer::{count, extents};
-use crate::weights::{Listing, Source};
+use crate::weights::{Listing, Manifest, Source};
 
 const CLASS: &str = "embeddings.class_embedding";
 const EPS: f32 = 1e-5;
@@ -21,6 +21,46 @@ const NAMES: Names = Names {
     mlp: ["mlp.fc1", "mlp.fc2"],
     scale: None,
 };
+
+/// The extents of a tower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClipShape {
+    /// Side of its pictures in pixels.
+    pub side: usize,
+    /// Side of a patch.
+    pub patch: usize,
+    /// Elements of a token; an attention head has 64 of them.
+    pub width: usize,
+    /// Width of the mlp of a block.
+    pub hidden: usize,
+    /// Blocks.
+    pub layers: usize,
+}
+
+impl ClipShape {
+    /// The weights of such a tower, without a prefix.
+    pub fn manifest(&self) -> Manifest {
+        let ClipShape { side, patch, width, hidden, layers } = *self;
+        let mut m = Manifest::default();
+        m.tensor(CLASS, &[width]);
+        m.tensor("embeddings.patch_embedding.weight", &[width, 3, patch, patch]);
+        m.tensor("embeddings.position_embedding.weight", &[(side / patch).pow(2) + 1, width]);
+        m.layer("pre_layrnorm", &[width]);
+        for i in 0..layers {
+            let at = format!("encoder.layers.{i}");
+            for norm in [NAMES.norm1, NAMES.norm2] {
+                m.layer(format!("{at}.{norm}"), &[width]);
+            }
+            for square in NAMES.attention {
+                m.layer(format!("{at}.{square}"), &[width, width]);
+            }
+            let [fc1, fc2] = NAMES.mlp;
+            m.layer(format!("{at}.{fc1}"), &[hidden, width]);
+            m.layer(format!("{at}.{fc2}"), &[width, hidden]);
+        }
+        m
+    }
+}
 
 /// CLIP's picture tower of any size, as Hugging Face names it, with or without `vision_model.` before the names.
 pub struct Clip {

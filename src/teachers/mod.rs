@@ -13,7 +13,7 @@ mod names;
 mod preprocess;
 mod vit;
 
-pub use clip::Clip;
+pub use clip::{Clip, ClipShape};
 pub use dinov2::DinoV2;
 pub use discriminator::Discriminator;
 pub use inception::{Inception, Judgement};

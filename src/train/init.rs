@@ -109,6 +109,19 @@ pub fn far(config: &far::Config, seed: u64) -> Result<Source> {
     Ok(Source::from_tensors(made(&config.manifest(), seed, law)?, config.metadata()))
 }
 
+/// A teacher's weights, those of its classifier included: normal of deviation 0.02, biases zero, as towers have it.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub fn teacher(manifest: &Manifest, seed: u64) -> Result<Source> {
+    let law = |name: &str, shape: &[usize]| match shape.len() {
+        1 if name.ends_with(".bias") => Law::Constant(0.0),
+        1 if name.contains("norm") => Law::Constant(1.0),
+        _ => Law::Normal(0.0, 0.02),
+    };
+    Ok(Source::from_tensors(made(manifest, seed, law)?, BTreeMap::new()))
+}
+
 /// PyTorch's default of a convolution or linear layer: uniform within 1 / sqrt(inputs of an output), bias likewise;
 /// of a norm: 1 and 0.
 fn by_fan(name: &str, shape: &[usize], shapes: &BTreeMap<&str, &[usize]>) -> Law {

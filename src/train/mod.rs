@@ -1,5 +1,5 @@
-//! Training: the losses, the optimiser, and one step of the tokenizer's and of the generator's. The networks are those
-//! that inference runs; a tape records them.
+//! Training: the losses, the optimiser, and one step of the tokenizer's, of the generator's and of a small teacher's. The
+//! networks are those that inference runs; a tape records them.
 
 pub mod checkpoint;
 pub mod codes;
@@ -8,6 +8,7 @@ pub mod far;
 mod feature_head;
 mod folder;
 pub mod init;
+mod learned;
 pub mod loss;
 mod network;
 pub mod optim;
@@ -15,11 +16,13 @@ pub mod recipe;
 mod report;
 pub mod run;
 mod step;
+pub mod teacher;
 mod tokenizer;
 mod usage;
 
 pub use feature_head::FeatureHead;
 pub use folder::Folder;
+pub use learned::Learned;
 pub use network::{Teachers, TokenizerNetwork};
 pub use recipe::Recipe;
 pub use report::{Report, Scalar};

@@ -1,5 +1,5 @@
 use super::checkpoint::Contents;
-use super::data::{Loader, Pictures};
+use super::data::{Feed, Pictures};
 use super::optim::Tensors;
 use super::recipe::Recipe;
 use super::report::{Report, Scalar};
@@ -12,7 +12,7 @@ use crate::image::{Cell, Picture, grid, psnr};
 use crate::tensor::Tensor;
 use crate::tokenizer::{Options, Tokenizer};
 use crate::weights::{Metadata, Source, save};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,13 +21,8 @@ pub struct TokenizerJob {
     recipe: Recipe,
     device: Device,
     trainer: Trainer,
-    pictures: Arc<Pictures>,
-    /// Begun with the first step, when it is known which that is.
-    loader: Option<Loader>,
-    workers: usize,
+    feed: Feed,
     held_out: Vec<Picture>,
-    /// The pictures that were warned of.
-    unreadable: BTreeSet<usize>,
 }
 
 /// Held-out pictures that are shown.
@@ -45,17 +40,8 @@ impl TokenizerJob {
         workers: usize,
         held_out: Vec<Picture>,
     ) -> TokenizerJob {
-        let (recipe, device) = (recipe.clone(), device.clone());
-        TokenizerJob {
-            recipe,
-            device,
-            trainer,
-            pictures,
-            loader: None,
-            workers,
-            held_out,
-            unreadable: BTreeSet::new(),
-        }
+        let feed = Feed::new(pictures, &recipe.data, [recipe.run.batch, workers], recipe.run.seed);
+        TokenizerJob { recipe: recipe.clone(), device: device.clone(), trainer, feed, held_out }
     }
 
     /// The middles of at most `run.validate` pictures, evenly taken from all. Those that cannot be read are left out,
@@ -66,21 +52,10 @@ impl TokenizerJob {
     pub fn held_out(
         recipe: &Recipe,
         pictures: &Pictures,
-        mut unreadable: impl FnMut(&Error),
+        unreadable: impl FnMut(&Error),
     ) -> Result<Vec<Picture>> {
-        let (all, wanted) = (pictures.len(), recipe.run.validate.min(pictures.len()));
-        let mut found = Vec::new();
-        for number in 0..wanted {
-            let picture = pictures.read(number * all / wanted);
-            match picture.and_then(|picture| picture.center_crop(recipe.model.image_size)) {
-                Ok(picture) => found.push(picture),
-                Err(error) => unreadable(&error),
-            }
-        }
-        if found.is_empty() {
-            return Err(Error::invalid("not one of the held-out pictures can be read"));
-        }
-        Ok(found)
+        let found = pictures.middles(recipe.model.image_size, recipe.run.validate, unreadable)?;
+        Ok(found.into_iter().map(|(picture, _)| picture).collect())
     }
 
     /// What is trained.
@@ -130,23 +105,9 @@ impl Job for TokenizerJob {
     }
 
     fn step(&mut self) -> Result<Report> {
-        let loader = match &mut self.loader {
-            Some(loader) => loader,
-            empty => empty.insert(Loader::new(
-                self.pictures.clone(),
-                &self.recipe.data,
-                self.recipe.run.batch,
-                self.recipe.run.seed,
-                self.trainer.state.steps,
-                self.workers,
-            )?),
-        };
-        let batch = loader.next()?;
-        let unreadable = loader.unreadable();
+        let (batch, warnings) = self.feed.next(self.trainer.state.steps)?;
         let mut report = self.trainer.step(&batch.pictures)?;
-        for picture in unreadable.into_iter().filter(|picture| self.unreadable.insert(picture.picture)) {
-            report.warnings.push(format!("left out: {}: {}", picture.name, picture.why));
-        }
+        report.warnings.extend(warnings);
         Ok(report)
     }
 
@@ -157,7 +118,7 @@ impl Job for TokenizerJob {
     }
 
     fn restore(&mut self, source: &Source) -> Result<()> {
-        self.loader = None;
+        self.feed.restart();
         self.trainer.state.restore(source)
     }
 

@@ -8,3 +8,4 @@ mod recipes;
 mod runs;
 mod small;
 mod steps;
+mod teacher;

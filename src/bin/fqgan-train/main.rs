@@ -8,6 +8,7 @@ mod networks;
 mod recipe;
 mod run;
 mod step;
+mod teacher;
 mod tokenizer;
 
 use clap::{Parser, Subcommand};
@@ -28,6 +29,7 @@ enum Command {
     Tokenizer(Box<tokenizer::Args>),
     Codes(codes::Args),
     Far(far::Args),
+    Teacher(teacher::Args),
     Step(Box<step::Args>),
 }
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Codes(args) => codes::run(&args),
         Command::Far(args) => far::run(&args),
+        Command::Teacher(args) => teacher::run(&args),
         Command::Step(args) => step::run(&args),
     };
     match result {

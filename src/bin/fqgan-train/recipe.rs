@@ -2,13 +2,17 @@
 
 use fqgan::train::Recipe;
 use fqgan::train::far::FarRecipe;
+use fqgan::train::teacher::TeacherRecipe;
 use fqgan::{Error, Result};
 use std::path::Path;
 
 /// The recipes that are built in.
-const KNOWN: [(&str, &str); 17] = [
+const KNOWN: [(&str, &str); 20] = [
+    ("ablation-far", include_str!("../../../recipes/ablation-far.toml")),
+    ("ablation-tokenizer", include_str!("../../../recipes/ablation-tokenizer.toml")),
     ("demo-decoder", include_str!("../../../recipes/demo-decoder.toml")),
     ("demo-far", include_str!("../../../recipes/demo-far.toml")),
+    ("demo-teacher", include_str!("../../../recipes/demo-teacher.toml")),
     ("demo-tokenizer", include_str!("../../../recipes/demo-tokenizer.toml")),
     ("far-b", include_str!("../../../recipes/far-b.toml")),
     ("far-l", include_str!("../../../recipes/far-l.toml")),
@@ -48,6 +52,11 @@ impl Args {
     /// A generator's recipe.
     pub fn read_far(&self) -> Result<FarRecipe> {
         self.parse(FarRecipe::parse)
+    }
+
+    /// A teacher's recipe.
+    pub fn read_teacher(&self) -> Result<TeacherRecipe> {
+        self.parse(TeacherRecipe::parse)
     }
 
     fn parse<T>(&self, parse: impl Fn(&str, &[String]) -> Result<T>) -> Result<T> {

@@ -69,6 +69,23 @@ impl Augment {
         Ok(square)
     }
 
+    /// Takes the side of a model's pictures where none was asked for.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when another one was.
+    pub(in crate::train) fn fit(&mut self, side: usize) -> Result<()> {
+        if self.side == Augment::default().side {
+            self.side = side;
+        }
+        if self.side != side {
+            return Err(Error::invalid(format!(
+                "recipe: data.side is {}, expected model.image_size, {side}",
+                self.side
+            )));
+        }
+        Ok(())
+    }
+
     /// Whether such squares can be.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! - A picture that cannot be read is replaced by the next of the epoch's order that can.
 
 mod augment;
+mod feed;
 mod folder;
 mod loader;
 mod order;
@@ -14,6 +15,7 @@ mod pictures;
 mod shard;
 
 pub use augment::{Augment, Crop};
+pub use feed::Feed;
 pub use loader::{Batch, Loader, Unreadable};
 pub use order::{Order, Place};
 pub use pictures::Pictures;

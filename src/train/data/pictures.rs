@@ -144,6 +144,31 @@ impl Pictures {
         }
     }
 
+    /// The middles of at most `most` pictures, `side` pixels wide, evenly taken from all, with their classes. Those that
+    /// cannot be read are left out, and `unreadable` is told.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when none can be read.
+    pub fn middles(
+        &self,
+        side: usize,
+        most: usize,
+        mut unreadable: impl FnMut(&Error),
+    ) -> Result<Vec<(Picture, u32)>> {
+        let (all, wanted) = (self.len(), most.min(self.len()));
+        let mut found = Vec::new();
+        for number in (0..wanted).map(|i| i * all / wanted) {
+            match self.read(number).and_then(|picture| picture.center_crop(side)) {
+                Ok(picture) => found.push((picture, self.label(number))),
+                Err(error) => unreadable(&error),
+            }
+        }
+        if found.is_empty() {
+            return Err(Error::invalid("not one of the held-out pictures can be read"));
+        }
+        Ok(found)
+    }
+
     /// Reads and decodes a picture, upright ([`Load::default`]).
     ///
     /// # Errors

@@ -2,14 +2,13 @@
 
 mod job;
 mod recipe;
-mod state;
 
 pub use job::FarJob;
 pub use recipe::{Factors, FarHead, FarNetwork, FarRecipe, Kind, Rates};
-pub use state::FarState;
 
+use super::learned::Learned;
 use super::loss::{self, Term};
-use super::optim::{self, Norms, Optimizer, Tensors};
+use super::optim::Tensors;
 use super::report::Report;
 use super::{add, value};
 use crate::backend::{Device, Workspace};
@@ -30,7 +29,7 @@ pub struct FarTrainer {
     workspace: Workspace,
     model: Model,
     /// What the steps change.
-    pub state: FarState,
+    pub state: Learned,
 }
 
 /// The last word of the places where classes are dropped: see [`Noise`] for the others.
@@ -52,18 +51,12 @@ impl FarTrainer {
         }
         let manifest = config.manifest();
         let numerics = Numerics { precision: recipe.precision.into(), compact: false };
-        let read = |name: &str| Ok((name.to_string(), weights.tensor(name)?.to_f32()?));
         Ok(FarTrainer {
             recipe: recipe.clone(),
             device: device.clone(),
             workspace: device.workspace(None).tight(),
             model: Model::new(&Params::new(&super::hollow(weights)?, numerics), &config)?,
-            state: FarState {
-                steps: 0,
-                weights: manifest.iter().map(|(name, _)| read(name)).collect::<Result<_>>()?,
-                optimizer: Optimizer::new(&recipe.optimizer),
-                average: Tensors::new(),
-            },
+            state: Learned::new(&recipe.optimizer, weights, manifest.iter().map(|(name, _)| name))?,
             config,
         })
     }
@@ -85,6 +78,7 @@ impl FarTrainer {
     /// # Errors
     /// `InvalidArgument` when lengths, classes or codes do not fit the network; the operations'; `OutOfMemory`.
     pub fn step(&mut self, classes: &[u32], codes: &[u32]) -> Result<Report> {
+        self.workspace.take_flops();
         let noise = self.recipe.noise(self.state.steps);
         let dropped = self.drop_classes(classes, &noise)?;
         let (mut report, gradients) = self.gradients(&dropped, codes, &noise)?;
@@ -140,7 +134,7 @@ impl FarTrainer {
 
     /// The weights that are of use: the average where there is one.
     pub fn weights(&self) -> &Tensors {
-        if self.state.average.is_empty() { &self.state.weights } else { &self.state.average }
+        self.state.in_use()
     }
 
     fn terms(&self, tape: &Tape<'_>, classes: &[u32], codes: &[u32], noise: &Noise) -> Result<Vec<Term>> {
@@ -162,13 +156,7 @@ impl FarTrainer {
     /// As [`FarTrainer::step`].
     pub fn apply(&mut self, gradients: Tensors, report: &Report) -> Result<()> {
         let e = Eager::new(&self.device, &self.workspace);
-        let total = report.get("grad_norm").unwrap_or(0.0);
-        let norms = Norms { total, each: report.gradients.clone() };
         let scales = [self.recipe.run.rate(self.state.steps), 1.0];
-        self.state.optimizer.step(&e, &mut self.state.weights, gradients, &norms, scales)?;
-        if let Some(decay) = self.recipe.optimizer.average {
-            optim::average(&e, decay, &mut self.state.average, &self.state.weights)?;
-        }
-        Ok(())
+        self.state.apply(&e, &self.recipe.optimizer, gradients, report, scales)
     }
 }

@@ -257,9 +257,7 @@ impl Recipe {
     /// `InvalidArgument` that names the line or the key.
     pub fn parse(text: &str, overrides: &[String]) -> Result<Recipe> {
         let mut recipe: Recipe = over(&Recipe::default(), text, overrides)?;
-        if recipe.data.side == Augment::default().side {
-            recipe.data.side = recipe.model.image_size;
-        }
+        recipe.data.fit(recipe.model.image_size)?;
         recipe.check()?;
         Ok(recipe)
     }
@@ -274,12 +272,6 @@ impl Recipe {
 
     fn check(&self) -> Result<()> {
         self.run.check()?;
-        if self.data.side != self.model.image_size {
-            return Err(Error::invalid(format!(
-                "recipe: data.side is {}, expected model.image_size, {}",
-                self.data.side, self.model.image_size
-            )));
-        }
         for semantic in &self.loss.semantic {
             if !self.model.branches.contains(&semantic.branch) {
                 return Err(Error::invalid(format!(

@@ -1,0 +1,92 @@
+use super::checkpoint::{Contents, number, restore, restore_optimizer, tensors};
+use super::optim::{self, Norms, Optimizer, Tensors};
+use super::recipe;
+use super::report::Report;
+use crate::error::Result;
+use crate::exec::Eager;
+use crate::weights::Source;
+
+/// All that the run of one network changes: a generator's, a teacher's.
+pub struct Learned {
+    /// Steps that were begun, those that moved nothing included.
+    pub steps: u64,
+    /// The weights.
+    pub weights: Tensors,
+    /// Their moments.
+    pub optimizer: Optimizer,
+    /// Their average, where the recipe wants one.
+    pub average: Tensors,
+}
+
+/// What names in checkpoints begin with.
+const MODEL: &str = "model";
+const AVERAGE: &str = "average";
+const OPTIMIZER: &str = "optimizer";
+
+impl Learned {
+    /// Before the first step: the weights of these names as `source` has them.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn new<'a>(
+        settings: &recipe::Optimizer,
+        source: &Source,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<Learned> {
+        let read = |name: &str| Ok((name.to_string(), source.tensor(name)?.to_f32()?));
+        let weights = names.map(read).collect::<Result<_>>()?;
+        Ok(Learned { steps: 0, weights, optimizer: Optimizer::new(settings), average: Tensors::new() })
+    }
+
+    /// The weights that are of use: the average where there is one.
+    pub fn in_use(&self) -> &Tensors {
+        if self.average.is_empty() { &self.weights } else { &self.average }
+    }
+
+    /// Moves the weights at so large a share of the recipe's rate. `report` has the lengths of the gradients when they
+    /// are multiplied with `scale`.
+    ///
+    /// # Errors
+    /// The operations'; `OutOfMemory`.
+    pub fn apply(
+        &mut self,
+        e: &Eager<'_>,
+        settings: &recipe::Optimizer,
+        gradients: Tensors,
+        report: &Report,
+        [share, scale]: [f64; 2],
+    ) -> Result<()> {
+        let total = report.get("grad_norm").unwrap_or(0.0);
+        let norms = Norms { total, each: report.gradients.clone() };
+        self.optimizer.step(e, &mut self.weights, gradients, &norms, [share, scale])?;
+        if let Some(decay) = settings.average {
+            optim::average(e, decay, &mut self.average, &self.weights)?;
+        }
+        Ok(())
+    }
+
+    /// What a checkpoint holds.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn contents(&self) -> Result<Contents> {
+        let mut contents = Contents::default();
+        contents.add(MODEL, &self.weights);
+        contents.add(AVERAGE, &self.average);
+        contents.add_optimizer(OPTIMIZER, &self.optimizer);
+        contents.number("steps", self.steps);
+        Ok(contents)
+    }
+
+    /// As it was when [`Learned::contents`] gave what the file has.
+    ///
+    /// # Errors
+    /// `Format` when the file is of another network; the state is then neither the old one nor the file's.
+    pub fn restore(&mut self, source: &Source) -> Result<()> {
+        restore(source, MODEL, &mut self.weights)?;
+        self.average = tensors(source, AVERAGE)?;
+        restore_optimizer(source, OPTIMIZER, &self.weights, &mut self.optimizer)?;
+        self.steps = number(source, "steps")?;
+        Ok(())
+    }
+}
