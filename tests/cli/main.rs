@@ -9,6 +9,7 @@ mod eval;
 mod far_training;
 mod generator;
 #[cfg(feature = "train")]
+mod teacher;
 mod training;
 
 use fqgan::codes::{Codes, Info};

@@ -1,4 +1,6 @@
 use fqgan::tokenizer::Config;
+use fqgan::train::far::FarRecipe;
+use fqgan::train::teacher::TeacherRecipe;
 use fqgan::train::{Recipe, init};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -40,6 +42,29 @@ fn shipped_recipes_are_the_published_models() {
     assert_eq!(terms("table3-semantic"), (false, true));
     assert_eq!(terms("table3-both"), (true, true));
     assert_eq!(read("table3-both"), read("tokenizer-dual-f16"));
+}
+
+/// The demo's and the ablation's fit together: what one makes the next one takes.
+#[test]
+fn recipes_of_demo_size_fit_together() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+    let text = |name: &str| std::fs::read_to_string(folder.join(format!("{name}.toml"))).unwrap();
+    let tokenizer = parse(&text("demo-tokenizer"), &[]).unwrap();
+    let config = tokenizer.model.config().unwrap();
+    assert_eq!(parse(&text("demo-decoder"), &[]).unwrap().model.config().unwrap(), config);
+    let grid = config.image_size / config.downsample();
+    for name in ["demo-far", "ablation-far"] {
+        let model = FarRecipe::parse(&text(name), &[]).unwrap().model;
+        assert_eq!((model.codebooks, model.codebook_size), (config.branches.len(), config.codebook_size));
+        assert_eq!(model.grid, [grid; 2]);
+    }
+    let teacher = TeacherRecipe::parse(&text("demo-teacher"), &[]).unwrap();
+    let row = parse(&text("ablation-tokenizer"), &[]).unwrap();
+    assert_eq!(teacher.model.image_size, row.model.image_size);
+    // The row of no teacher has none.
+    let plain = parse(&text("ablation-tokenizer"), &["loss.semantic=[]", "model.branches=[\"\"]"]).unwrap();
+    assert!(plain.loss.semantic.is_empty() && plain.model.config().unwrap().branches.len() == 1);
+    assert_eq!(TeacherRecipe::parse(&teacher.print().unwrap(), &[]).unwrap(), teacher);
 }
 
 #[test]
