@@ -89,6 +89,9 @@ template <int N, class T> __device__ __forceinline__ void store_some(T *to, cons
     }
 }
 
+// Calls f<N> with 16 bytes for N where rows of c are whole multiples of that, else with 1.
+#define OVER_ROWS(T, f, ...) (c % TOGETHER<T> == 0 ? f<TOGETHER<T>>(__VA_ARGS__) : f<1>(__VA_ARGS__))
+
 // ---- places ----
 
 __device__ __forceinline__ Size thread_of_grid() { return Size(blockIdx.x) * blockDim.x + threadIdx.x; }
@@ -113,37 +116,29 @@ __device__ __forceinline__ float warp_largest(float x) {
     return x;
 }
 
-// Over a block of THREADS, for all its threads. Barriers on both sides: it may be called again at once.
-template <int THREADS, class T> __device__ __forceinline__ T block_sum(T x) {
-    constexpr int WARPS = THREADS / WARP;
-    SHARED(T, part, [WARPS]);
+// Over a block of whole warps, for all its threads. Barriers on both sides: it may be called again at once.
+template <class T> __device__ __forceinline__ T block_sum(T x) {
+    SHARED(T, part, [WARP]);
+    const int warps = int(blockDim.x) / WARP;
     x = warp_sum(x);
     if (lane_of_warp() == 0) {
         part[warp_of_block()] = x;
     }
     __syncthreads();
-    T sum = part[0];
-#pragma unroll
-    for (int i = 1; i < WARPS; i++) {
-        sum += part[i];
-    }
+    x = warp_sum(lane_of_warp() < warps ? part[lane_of_warp()] : T(0));
     __syncthreads();
-    return sum;
+    return x;
 }
 
-template <int THREADS> __device__ __forceinline__ float block_largest(float x) {
-    constexpr int WARPS = THREADS / WARP;
-    SHARED(float, part, [WARPS]);
+__device__ __forceinline__ float block_largest(float x) {
+    SHARED(float, part, [WARP]);
+    const int warps = int(blockDim.x) / WARP;
     x = warp_largest(x);
     if (lane_of_warp() == 0) {
         part[warp_of_block()] = x;
     }
     __syncthreads();
-    float most = part[0];
-#pragma unroll
-    for (int i = 1; i < WARPS; i++) {
-        most = larger(most, part[i]);
-    }
+    x = warp_largest(part[lane_of_warp() < warps ? lane_of_warp() : 0]);
     __syncthreads();
-    return most;
+    return x;
 }

@@ -3,16 +3,17 @@
 
 #include "common.cuh"
 
-// f(x, y): from one element of each of K inputs, one of each of M outputs; 16 bytes at once, the last elements singly.
+// f(x, y): from one element of each of K inputs (x[0] is nothing if there is none), one of each of M outputs; 16 bytes at
+// once, the last elements singly.
 // Any grid does; a thread a group of TOGETHER<T> is what it is for.
 template <int M, class T, class F, class... In>
 __device__ __forceinline__ void map(Size count, T *const (&out)[M], F f, const In *...in) {
-    constexpr int K = sizeof...(In), N = TOGETHER<T>;
+    constexpr int K = sizeof...(In) > 0 ? sizeof...(In) : 1, N = TOGETHER<T>;
     const Size step = Size(gridDim.x) * blockDim.x * N;
     for (Size at = thread_of_grid() * N; at < count; at += step) {
-        float x[K][N], y[M][N];
+        float x[K][N] = {}, y[M][N];
         const int left = count - at < N ? int(count - at) : N;
-        int k = 0;
+        [[maybe_unused]] int k = 0;
         if (left == N) {
             (load<N>(in + at, x[k++]), ...);
         } else {
@@ -73,7 +74,7 @@ __device__ __forceinline__ void sum_part(Size count, double *part, F f, const T 
             sum += i < left ? f(from) : 0.0f;
         }
     }
-    double all = block_sum<MAP_THREADS>(double(sum));
+    double all = block_sum(double(sum));
     if (threadIdx.x == 0) {
         part[blockIdx.x] = all;
     }
@@ -85,5 +86,5 @@ __device__ __forceinline__ double sum_of_parts(const double *part, Size parts) {
     for (Size i = threadIdx.x; i < parts; i += MAP_THREADS) {
         sum += part[i];
     }
-    return block_sum<MAP_THREADS>(sum);
+    return block_sum(sum);
 }

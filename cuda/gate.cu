@@ -1,0 +1,27 @@
+// SiLU(a) b, the gate of a SwiGLU layer, and its rule: with s = sigmoid(a), da = dy b s (1 + a (1 - s)), db = dy a s.
+//
+// forward    bytes: three times a    flops: 18 an element    bound: memory
+// backward   bytes: five times a     flops: 22 an element    bound: memory
+
+#include "elementwise.cuh"
+
+#define GATE(T, type)                                                                                                \
+    extern "C" __global__ void __launch_bounds__(MAP_THREADS)                                                        \
+        fqgan_gate_forward_##type(const T *a, const T *b, T *out, Size count) {                                      \
+        map(count, {out}, [](const float(&x)[2], float(&y)[1]) { y[0] = silu(x[0]) * x[1]; }, a, b);                 \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_gate_forward_##type, MAP_THREADS)                                                             \
+    extern "C" __global__ void __launch_bounds__(MAP_THREADS)                                                        \
+        fqgan_gate_backward_##type(const T *a, const T *b, const T *dy, T *da, T *db, Size count) {                  \
+        map(                                                                                                         \
+            count, {da, db},                                                                                         \
+            [](const float(&x)[3], float(&d)[2]) {                                                                   \
+                d[0] = x[2] * x[1] * silu_slope(x[0]);                                                               \
+                d[1] = x[2] * silu(x[0]);                                                                            \
+            },                                                                                                       \
+            a, b, dy);                                                                                               \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_gate_backward_##type, MAP_THREADS)
+
+GATE(float, f32)
+GATE(bf16, bf16)
