@@ -12,13 +12,13 @@ namespace {
 
 // Of a part's positions and each channel: how many there are, a pivot, the sums of x - pivot and of its square. The
 // pivot, a value of the channel itself, keeps the variance of a channel far from zero exact.
-// Output (n, parts, 4, c); grid: (channel tiles, parts, n).
+// Output (n, parts, 4, c); grid: (parts, n, channel tiles).
 template <int N, class T>
 __device__ __forceinline__ void sums_of(const T *x, float *out, int positions, int positions_of_part, int c) {
     const Tile<N> tile(c);
-    const int first = int(blockIdx.y) * positions_of_part;
+    const int first = int(blockIdx.x) * positions_of_part;
     const int count = positions - first < positions_of_part ? positions - first : positions_of_part;
-    const T *from = x + (Size(blockIdx.z) * positions + first) * c + tile.channel;
+    const T *from = x + (Size(blockIdx.y) * positions + first) * c + tile.channel;
     float pivot[N], sum[N] = {}, square[N] = {};
     load<N>(from, pivot);
     if (tile.busy) {
@@ -37,7 +37,7 @@ __device__ __forceinline__ void sums_of(const T *x, float *out, int positions, i
     tile.add_rows(sum);
     tile.add_rows(square);
     if (tile.row == 0) {
-        float *to = out + (Size(blockIdx.z) * gridDim.y + blockIdx.y) * 4 * c + tile.channel;
+        float *to = out + (Size(blockIdx.y) * gridDim.x + blockIdx.x) * 4 * c + tile.channel;
 #pragma unroll
         for (int i = 0; i < N; i++) {
             to[i] = float(count);
@@ -48,7 +48,7 @@ __device__ __forceinline__ void sums_of(const T *x, float *out, int positions, i
     }
 }
 
-// scale * x + shift of each picture and channel. Grid: (channel tiles, parts of positions, n).
+// scale * x + shift of each picture and channel. Grid: (parts, n, channel tiles).
 template <int N, bool SILU, class T>
 __device__ __forceinline__ void affine(const T *x, const float *coefficients, T *out, int positions,
                                        int positions_of_part, int c) {
@@ -56,9 +56,9 @@ __device__ __forceinline__ void affine(const T *x, const float *coefficients, T 
     if (!tile.busy) {
         return;
     }
-    const int first = int(blockIdx.y) * positions_of_part;
+    const int first = int(blockIdx.x) * positions_of_part;
     const int end = positions - first < positions_of_part ? positions : first + positions_of_part;
-    const Size image = Size(blockIdx.z);
+    const Size image = Size(blockIdx.y);
     float scale[N], shift[N];
     load<N>(coefficients + image * 2 * c + tile.channel, scale);
     load<N>(coefficients + (image * 2 + 1) * c + tile.channel, shift);
@@ -77,14 +77,14 @@ __device__ __forceinline__ void affine(const T *x, const float *coefficients, T 
 }
 
 // With y = scale x + shift and g = dy, or dy times SiLU's slope at y: dx = g scale, and the parts of the sums of g x and
-// g, which are the gradients of scale and shift. Partial sums: (n, parts, 2, c); grid: (channel tiles, parts, n).
+// g, which are the gradients of scale and shift. Partial sums: (n, parts, 2, c); grid: (parts, n, channel tiles).
 template <int N, bool SILU, class T>
 __device__ __forceinline__ void affine_backward(const T *x, const float *coefficients, const T *dy, T *dx, float *sums,
                                                 int positions, int positions_of_part, int c) {
     const Tile<N> tile(c);
-    const int first = int(blockIdx.y) * positions_of_part;
+    const int first = int(blockIdx.x) * positions_of_part;
     const int end = positions - first < positions_of_part ? positions : first + positions_of_part;
-    const Size image = Size(blockIdx.z);
+    const Size image = Size(blockIdx.y);
     float scale[N], shift[N], d_scale[N] = {}, d_shift[N] = {};
     load<N>(coefficients + image * 2 * c + tile.channel, scale);
     load<N>(coefficients + (image * 2 + 1) * c + tile.channel, shift);
@@ -110,7 +110,7 @@ __device__ __forceinline__ void affine_backward(const T *x, const float *coeffic
     tile.add_rows(d_scale);
     tile.add_rows(d_shift);
     if (tile.row == 0) {
-        float *to = sums + (image * gridDim.y + blockIdx.y) * 2 * c + tile.channel;
+        float *to = sums + (image * gridDim.x + blockIdx.x) * 2 * c + tile.channel;
         store<N>(to, d_scale);
         store<N>(to + c, d_shift);
     }

@@ -7,11 +7,11 @@
 
 namespace {
 
-// Sums of `rows` rows a block into out[part]. Grid: (channel tiles, parts).
+// Sums of `rows` rows a block into out[part]. Grid: (parts, 1, channel tiles).
 template <int N, class T, class Out>
 __device__ __forceinline__ void sum(const T *x, Out *out, Size rows, Size rows_of_part, int c) {
     const Tile<N> tile(c);
-    const Size begin = Size(blockIdx.y) * rows_of_part, end = begin + rows_of_part < rows ? begin + rows_of_part : rows;
+    const Size begin = Size(blockIdx.x) * rows_of_part, end = begin + rows_of_part < rows ? begin + rows_of_part : rows;
     double sums[N] = {};
     if (tile.busy) {
         for (Size run = begin + tile.row; run < end; run += Size(RUN) * tile.step) {
@@ -38,7 +38,7 @@ __device__ __forceinline__ void sum(const T *x, Out *out, Size rows, Size rows_o
     if (tile.row == 0) {
 #pragma unroll
         for (int j = 0; j < N; j++) {
-            out[Size(blockIdx.y) * c + tile.channel + j] = Out(sums[j]);
+            out[Size(blockIdx.x) * c + tile.channel + j] = Out(sums[j]);
         }
     }
 }

@@ -5,8 +5,8 @@
 
 constexpr int TILE_THREADS = 256;
 
-// N channels a thread, as many rows at once as there are threads for. Blocks along x share a wide row among them:
-// the grid's x is ceil(c / N / TILE_THREADS).
+// N channels a thread, as many rows at once as there are threads for. Blocks along z share a wide row among them:
+// the grid's z is ceil(c / N / TILE_THREADS), its x the parts that rows are cut into.
 template <int N> struct Tile {
     int channel;
     // Groups of N channels that this block has of a row.
@@ -17,7 +17,7 @@ template <int N> struct Tile {
     bool busy;
 
     __device__ __forceinline__ explicit Tile(int c) {
-        const int first = int(blockIdx.x) * TILE_THREADS, all = c / N;
+        const int first = int(blockIdx.z) * TILE_THREADS, all = c / N;
         groups = all - first < TILE_THREADS ? all - first : TILE_THREADS;
         step = TILE_THREADS / groups;
         row = int(threadIdx.x) / groups;
@@ -46,6 +46,28 @@ template <int N> struct Tile {
         }
         __syncthreads();
     }
+};
+
+// f(row, channel) for each row and group of N channels; `rows_of_block` rows a block.
+template <int N, class F> __device__ __forceinline__ void over_tile(Size rows, int rows_of_block, int c, F f) {
+    const Tile<N> tile(c);
+    const Size first = Size(blockIdx.x) * rows_of_block;
+    const Size end = first + rows_of_block < rows ? first + rows_of_block : rows;
+    if (tile.busy) {
+#pragma unroll 2
+        for (Size row = first + tile.row; row < end; row += tile.step) {
+            f(row, tile.channel);
+        }
+    }
+}
+
+// A pixel of pictures that lie one after the other.
+struct Pixel {
+    int image, y, x;
+
+    __device__ __forceinline__ Pixel(Size index, int h, int w)
+        : image(int(unsigned(index) / unsigned(h * w))), y(int(unsigned(index) % unsigned(h * w) / unsigned(w))),
+          x(int(unsigned(index) % unsigned(w))) {}
 };
 
 // Rows that are added in f32 before they join a sum in f64.

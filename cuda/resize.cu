@@ -1,0 +1,125 @@
+// Channels-last pictures and tables to another size, each as PyTorch's `interpolate` does it: by repeating or leaving out
+// pixels, bilinear at pixel centres, and bicubic (Keys, 1981, a = -0.75) at cell centres for tables of positions.
+//
+// nearest     bytes: twice the output                      bound: memory
+// bilinear    bytes: the output and what it reads of x     flops: 9 an output element      bound: memory
+// grid        a few hundred thousand numbers, once         flops: 32 an output element
+
+#include "tile.cuh"
+
+namespace {
+
+// Pixel i of `to` is pixel floor(i from / to).
+template <int N, class T>
+__device__ __forceinline__ void nearest(const T *x, T *out, Size pixels, int pixels_of_block, int h, int w, int rows,
+                                        int columns, int c) {
+    over_tile<N>(pixels, pixels_of_block, c, [&](Size index, int channel) {
+        const Pixel pixel(index, rows, columns);
+        const Size y = Size(pixel.y) * h / rows, column = Size(pixel.x) * w / columns;
+        float v[N];
+        load<N>(x + ((pixel.image * Size(h) + y) * w + column) * c + channel, v);
+        store<N>(out + index * c + channel, v);
+    });
+}
+
+// The two pixels of an axis that pixel i lies between, and the share of the second.
+struct Between {
+    int first, second;
+    float share;
+
+    __device__ __forceinline__ Between(int i, int from, int to) {
+        double place = (double(i) + 0.5) * (double(from) / double(to)) - 0.5;
+        place = place < 0.0 ? 0.0 : place > double(from - 1) ? double(from - 1) : place;
+        first = int(place);
+        second = first + 1 < from ? first + 1 : from - 1;
+        share = float(place - double(first));
+    }
+};
+
+template <int N, class T>
+__device__ __forceinline__ void bilinear(const T *x, T *out, Size pixels, int pixels_of_block, int h, int w, int rows,
+                                         int columns, int c) {
+    over_tile<N>(pixels, pixels_of_block, c, [&](Size index, int channel) {
+        const Pixel pixel(index, rows, columns);
+        const Between down(pixel.y, h, rows), across(pixel.x, w, columns);
+        const T *picture = x + Size(pixel.image) * h * w * c + channel;
+        float upper[2][N], lower[2][N], v[N];
+        load<N>(picture + (Size(down.first) * w + across.first) * c, upper[0]);
+        load<N>(picture + (Size(down.first) * w + across.second) * c, upper[1]);
+        load<N>(picture + (Size(down.second) * w + across.first) * c, lower[0]);
+        load<N>(picture + (Size(down.second) * w + across.second) * c, lower[1]);
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            const float above = upper[0][i] * (1.0f - across.share) + upper[1][i] * across.share;
+            const float below = lower[0][i] * (1.0f - across.share) + lower[1][i] * across.share;
+            v[i] = above * (1.0f - down.share) + below * down.share;
+        }
+        store<N>(out + index * c + channel, v);
+    });
+}
+
+// The four cells that make cell i of `to`, and their weights.
+struct Taps {
+    int cell[4];
+    float weight[4];
+
+    __device__ __forceinline__ Taps(int i, int from, int to) {
+        const float at = (float(i) + 0.5f) * (float(from) / float(to)) - 0.5f, t = at - floorf(at);
+        const int first = int(floorf(at)) - 1;
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            const int cell_k = first + k;
+            cell[k] = cell_k < 0 ? 0 : cell_k > from - 1 ? from - 1 : cell_k;
+        }
+        weight[0] = far(t + 1.0f);
+        weight[1] = near(t);
+        weight[2] = near(1.0f - t);
+        weight[3] = far(2.0f - t);
+    }
+
+    static constexpr float A = -0.75f;
+    static __device__ __forceinline__ float near(float x) { return ((A + 2.0f) * x - (A + 3.0f)) * x * x + 1.0f; }
+    static __device__ __forceinline__ float far(float x) {
+        return ((A * x - 5.0f * A) * x + 8.0f * A) * x - 4.0f * A;
+    }
+};
+
+} // namespace
+
+#define RESIZE(T, type)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS)                                                       \
+        fqgan_resize_nearest_##type(const T *x, T *out, Size pixels, int pixels_of_block, int h, int w, int rows,    \
+                                    int columns, int c) {                                                            \
+        OVER_ROWS(T, nearest, x, out, pixels, pixels_of_block, h, w, rows, columns, c);                              \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_resize_nearest_##type, TILE_THREADS)                                                          \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS)                                                       \
+        fqgan_resize_bilinear_##type(const T *x, T *out, Size pixels, int pixels_of_block, int h, int w, int rows,   \
+                                     int columns, int c) {                                                           \
+        OVER_ROWS(T, bilinear, x, out, pixels, pixels_of_block, h, w, rows, columns, c);                             \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_resize_bilinear_##type, TILE_THREADS)
+
+RESIZE(float, f32)
+RESIZE(bf16, bf16)
+
+// Table (h w, c) to (rows columns, c).
+extern "C" __global__ void __launch_bounds__(TILE_THREADS)
+    fqgan_resize_grid_f32(const float *table, float *out, Size cells, int cells_of_block, int h, int w, int rows,
+                          int columns, int c) {
+    over_tile<1>(cells, cells_of_block, c, [&](Size index, int channel) {
+        const Pixel cell(index, rows, columns);
+        const Taps down(cell.y, h, rows), across(cell.x, w, columns);
+        float sum = 0.0f;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                const float weight = down.weight[i] * across.weight[j];
+                sum = fmaf(weight, table[(Size(down.cell[i]) * w + across.cell[j]) * c + channel], sum);
+            }
+        }
+        out[index * c + channel] = sum;
+    });
+}
+FQGAN_KERNEL(fqgan_resize_grid_f32, TILE_THREADS)
