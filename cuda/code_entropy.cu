@@ -6,22 +6,14 @@
 //
 // rows, columns      flops: 2 d + 16 a latent and code           bound: exponentials (16 a clock and multiprocessor)
 // their rules        flops: 6 d + 20, or 4 d + 20, a latent and code
-// The others: some numbers a latent or a code.
+// Codes are at most 32 wide; narrower ones are filled up with zeros, to 8 where they fit.
 
-#include "common.cuh"
+#include "code_entropy.cuh"
 
-constexpr int THREADS = 128;
 // Codes or latents in shared memory at a time.
 constexpr int STAGE = 128;
-// The widest code. Narrower ones are filled up with zeros, to 8 where they fit.
-constexpr int WIDEST = 32;
 
 namespace {
-
-// What is kept of a latent: its largest score, 1 / sum, ln sum, its entropy (in the rule, plus the mean slope).
-struct State {
-    float most, inverse, log_sum, entropy;
-};
 
 template <int D> __device__ __forceinline__ void load_row(const float *from, int d, float (&to)[D]) {
 #pragma unroll
@@ -214,151 +206,35 @@ __device__ __forceinline__ void columns_backward(const float *z, const State *st
     }
 }
 
-// The sum over splits of part[split * stride + at].
-__device__ __forceinline__ double over_splits(const float *part, int splits, Size stride, Size at) {
-    double sum = 0.0;
-    for (int split = 0; split < splits; split++) {
-        sum += double(part[split * stride + at]);
-    }
-    return sum;
-}
-
 } // namespace
 
-#define OVER_WIDTH(f, ...) (d <= 8 ? f<8>(__VA_ARGS__) : f<WIDEST>(__VA_ARGS__))
+#define CODE_ENTROPY(D)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
+        fqgan_code_entropy_rows##D##_f32(const float *z, const float *codebook, float *part, int rows, int codes, int d,\
+                                         float factor) {                                                             \
+        rows_forward<D>(z, codebook, part, rows, codes, d, factor);                                                  \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_code_entropy_rows##D##_f32, THREADS)                                                          \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
+        fqgan_code_entropy_columns##D##_f32(const float *z, const State *states, const float *codebook, float *part, \
+                                            int rows, int codes, int d, float factor) {                              \
+        columns_forward<D>(z, states, codebook, part, rows, codes, d, factor);                                       \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_code_entropy_columns##D##_f32, THREADS)                                                       \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
+        fqgan_code_entropy_rows_backward##D##_f32(const float *z, const State *states, const float *codebook,        \
+                                                  const float *slopes, float *part, int rows, int codes, int d,      \
+                                                  float factor) {                                                    \
+        rows_backward<D>(z, states, codebook, slopes, part, rows, codes, d, factor);                                 \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_code_entropy_rows_backward##D##_f32, THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
+        fqgan_code_entropy_columns_backward##D##_f32(const float *z, const State *states, const float *codebook,     \
+                                                     const float *slopes, float *part, int rows, int codes, int d,   \
+                                                     float factor) {                                                 \
+        columns_backward<D>(z, states, codebook, slopes, part, rows, codes, d, factor);                              \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_code_entropy_columns_backward##D##_f32, THREADS)
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_code_entropy_rows_f32(const float *z, const float *codebook, float *part, int rows, int codes, int d,
-                                float factor) {
-    OVER_WIDTH(rows_forward, z, codebook, part, rows, codes, d, factor);
-}
-FQGAN_KERNEL(fqgan_code_entropy_rows_f32, THREADS)
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_code_entropy_columns_f32(const float *z, const float *states, const float *codebook, float *part, int rows,
-                                   int codes, int d, float factor) {
-    OVER_WIDTH(columns_forward, z, reinterpret_cast<const State *>(states), codebook, part, rows, codes, d, factor);
-}
-FQGAN_KERNEL(fqgan_code_entropy_columns_f32, THREADS)
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_code_entropy_rows_backward_f32(const float *z, const float *states, const float *codebook, const float *slopes,
-                                         float *part, int rows, int codes, int d, float factor) {
-    OVER_WIDTH(rows_backward, z, reinterpret_cast<const State *>(states), codebook, slopes, part, rows, codes, d,
-               factor);
-}
-FQGAN_KERNEL(fqgan_code_entropy_rows_backward_f32, THREADS)
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_code_entropy_columns_backward_f32(const float *z, const float *states, const float *codebook,
-                                            const float *slopes, float *part, int rows, int codes, int d,
-                                            float factor) {
-    OVER_WIDTH(columns_backward, z, reinterpret_cast<const State *>(states), codebook, slopes, part, rows, codes, d,
-               factor);
-}
-FQGAN_KERNEL(fqgan_code_entropy_columns_backward_f32, THREADS)
-
-// The states of all latents from their parts; entropy[block] is the sum of a block's entropies, for mean.cu to add up.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_code_entropy_states_f32(const float *part, float *states, double *entropy, int rows, int splits) {
-    const int row = int(thread_of_grid());
-    double mine = 0.0;
-    if (row < rows) {
-        const Size all = Size(splits) * rows;
-        float most = -INFINITY;
-        for (int split = 0; split < splits; split++) {
-            most = larger(most, part[Size(split) * rows + row]);
-        }
-        double sum = 0.0, product = 0.0;
-        for (int split = 0; split < splits; split++) {
-            const Size at = Size(split) * rows + row;
-            if (part[all + at] != 0.0f) {
-                const double fall = double(part[at]) - double(most), shrink = exp(fall), of_split = part[all + at];
-                sum += of_split * shrink;
-                product += (double(part[2 * all + at]) + fall * of_split) * shrink;
-            }
-        }
-        mine = log(sum) - product / sum;
-        reinterpret_cast<State *>(states)[row] = {most, float(1.0 / sum), float(log(sum)), float(mine)};
-    }
-    mine = block_sum(mine);
-    if (threadIdx.x == 0) {
-        entropy[blockIdx.x] = mine;
-    }
-}
-FQGAN_KERNEL(fqgan_code_entropy_states_f32, THREADS)
-
-// The mean of p of each code from its parts: the slope ln(p + eps) + p / (p + eps), and used[block], a block's sum of
-// p ln(p + eps).
-extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_code_entropy_slopes_f32(const float *part, float *slopes, double *used, int rows, int codes, int splits,
-                                  float eps) {
-    const int code = int(thread_of_grid());
-    double mine = 0.0;
-    if (code < codes) {
-        const double p = double(float(over_splits(part, splits, codes, code) / double(rows)));
-        const double shifted = p + double(eps), log_p = log(shifted);
-        slopes[code] = float(log_p + p / shifted);
-        mine = p * log_p;
-    }
-    mine = block_sum(mine);
-    if (threadIdx.x == 0) {
-        used[blockIdx.x] = mine;
-    }
-}
-FQGAN_KERNEL(fqgan_code_entropy_slopes_f32, THREADS)
-
-// The loss: the mean of the entropies plus what is used. One block.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_code_entropy_finish_f32(const double *entropy, int entropies, const double *used, int parts, int rows,
-                                  float *out) {
-    double sum = 0.0;
-    for (int i = int(threadIdx.x); i < entropies; i += THREADS) {
-        sum += entropy[i] / double(rows);
-    }
-    for (int i = int(threadIdx.x); i < parts; i += THREADS) {
-        sum += used[i];
-    }
-    sum = block_sum(sum);
-    if (threadIdx.x == 0) {
-        *out = float(sum);
-    }
-}
-FQGAN_KERNEL(fqgan_code_entropy_finish_f32, THREADS)
-
-// dz from its parts; the mean slope joins the state's entropy.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_code_entropy_finish_rows_f32(const float *part, float *states, const float *grad, float *dz, int rows, int d,
-                                       int splits, float factor) {
-    const int row = int(thread_of_grid());
-    if (row < rows) {
-        const float scale = *grad / float(rows) * factor;
-        const Size stride = Size(1 + 2 * d) * rows;
-        State *state = reinterpret_cast<State *>(states) + row;
-        const float entropy = state->entropy + float(over_splits(part, splits, stride, row));
-        state->entropy = entropy;
-        for (int k = 0; k < d; k++) {
-            const double weight = over_splits(part, splits, stride, Size(1 + k) * rows + row);
-            const double p = over_splits(part, splits, stride, Size(1 + d + k) * rows + row);
-            dz[Size(row) * d + k] = float(double(scale) * (weight - double(entropy) * p));
-        }
-    }
-}
-FQGAN_KERNEL(fqgan_code_entropy_finish_rows_f32, THREADS)
-
-// The codebook's gradient from its parts.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_code_entropy_finish_columns_f32(const float *part, const float *codebook, const float *grad, float *out,
-                                          int rows, int codes, int d, int splits, float factor) {
-    const int code = int(thread_of_grid());
-    if (code < codes) {
-        const double scale = double(*grad / float(rows) * factor);
-        const Size stride = Size(1 + d) * codes;
-        const double sum = over_splits(part, splits, stride, code);
-        for (int k = 0; k < d; k++) {
-            const double of_z = over_splits(part, splits, stride, Size(1 + k) * codes + code);
-            out[Size(code) * d + k] = float(scale * (of_z - double(codebook[Size(code) * d + k]) * sum));
-        }
-    }
-}
-FQGAN_KERNEL(fqgan_code_entropy_finish_columns_f32, THREADS)
+CODE_ENTROPY(8)
+CODE_ENTROPY(32)
