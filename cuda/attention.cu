@@ -88,7 +88,7 @@ __device__ __forceinline__ void forward(const float *q, const float *k, const fl
 
 // One for heads of up to W channels. q, k and v point to the first head's first channel, tokens are `stride` apart.
 #define ATTENTION(W)                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)                                                  \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, W <= 128 ? 4 : 2)                               \
         fqgan_attention_forward##W##_f32(const float *q, const float *k, const float *v, float *out, float *lse,     \
                                          int tokens, int width, Size stride, int causal) {                           \
         forward<W / TILE>(q, k, v, out, lse, tokens, width, stride, causal);                                         \

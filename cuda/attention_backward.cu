@@ -131,20 +131,24 @@ BACKWARD(128)
 BACKWARD(512)
 
 // delta (sequences, heads, tokens): a warp a token of a head. Grid: (tokens / warps a block, heads, sequences).
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)
-    fqgan_attention_delta_f32(const float *out, const float *d_out, float *delta, int tokens, int width) {
-    const int token = int(blockIdx.x) * (ATTENTION_THREADS / WARP) + warp_of_block();
-    if (token < tokens) {
-        const Size head = blockIdx.y, d = Size(gridDim.y) * width;
-        const Size at = (Size(blockIdx.z) * tokens + token) * d + head * width;
-        float sum = 0.0f;
-        for (int i = lane_of_warp(); i < width; i += WARP) {
-            sum = fmaf(out[at + i], d_out[at + i], sum);
-        }
-        sum = warp_sum(sum);
-        if (lane_of_warp() == 0) {
-            delta[(Size(blockIdx.z) * gridDim.y + head) * tokens + token] = sum;
-        }
-    }
-}
-FQGAN_KERNEL(fqgan_attention_delta_f32, ATTENTION_THREADS)
+#define DELTA(T, type)                                                                                               \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)                                                  \
+        fqgan_attention_delta_##type(const T *out, const T *d_out, float *delta, int tokens, int width) {            \
+        const int token = int(blockIdx.x) * (ATTENTION_THREADS / WARP) + warp_of_block();                            \
+        if (token < tokens) {                                                                                        \
+            const Size head = blockIdx.y, d = Size(gridDim.y) * width;                                               \
+            const Size at = (Size(blockIdx.z) * tokens + token) * d + head * width;                                  \
+            float sum = 0.0f;                                                                                        \
+            for (int i = lane_of_warp(); i < width; i += WARP) {                                                     \
+                sum = fmaf(widen(out[at + i]), widen(d_out[at + i]), sum);                                           \
+            }                                                                                                        \
+            sum = warp_sum(sum);                                                                                     \
+            if (lane_of_warp() == 0) {                                                                               \
+                delta[(Size(blockIdx.z) * gridDim.y + head) * tokens + token] = sum;                                 \
+            }                                                                                                        \
+        }                                                                                                            \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_attention_delta_##type, ATTENTION_THREADS)
+
+DELTA(float, f32)
+DELTA(bf16, bf16)
