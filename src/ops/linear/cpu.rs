@@ -7,6 +7,7 @@ mod bytes;
 mod float;
 mod packed;
 
+use super::pack::LATE;
 use super::{Activation, Linear};
 use crate::backend::cpu::simd::Widen;
 use crate::backend::cpu::{Cpu, Parts};
@@ -30,11 +31,16 @@ pub(super) fn linear(op: &Linear, cx: Cx<'_>, cpu: &Cpu, all: &[&Tensor], out: &
     let bias = next(op.bias).map(|b| b.data::<f32>()).transpose()?;
     let residual = next(op.residual).map(|r| r.data::<f32>()).transpose()?;
     let after = After { activation: op.activation, bias, residual };
-    if weight.desc().layout != Layout::Plain {
-        return packed::linear(cx, cpu, x, weight, after, out);
+    match weight.desc().layout {
+        Layout::Plain => {}
+        LATE => {
+            let weight = Tensor::new(Desc::plain(*weight.shape(), weight.dtype()), weight.storage().clone())?;
+            return packed::late(cx, cpu, DType::F32, x, &weight, after, out);
+        }
+        Layout::Packed(_) => return packed::linear(cx, cpu, x, weight, after, out),
     }
     if let Some(pack) = op.panels.filter(|_| weight.dtype() == DType::F32) {
-        return packed::late(cx, cpu, pack, x, weight, after, out);
+        return packed::late(cx, cpu, pack.operands, x, weight, after, out);
     }
     multiply(cx, cpu, x, Matrix { weight, scale }, None, after, out)
 }

@@ -6,9 +6,15 @@ use crate::tensor::{Allocate, DType, Desc, HeapAllocator, Layout, Tensor};
 
 /// Panels of output channels, as the register tile reads them.
 const PANELS: Layout = Layout::Packed(1);
+/// Rows as in the file, that are put into panels as they are used.
+pub(super) const LATE: Layout = Layout::Packed(2);
 
 /// Puts a weight (n, k) of f32, f16 or bf16 into panels, for many rows of x. Extents of 1 after k are dropped, so
 /// that the filters of a 1x1 convolution will do.
+///
+/// A weight of f32 whose operands are f32 stays where it lies, and each panel is made just before the rows of x pass
+/// it: for some hundred rows that is a few hundredths of the work, and a second copy of the weight would have to be
+/// cleared, written and kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pack {
     /// F32, or BF16 where the processor has instructions for it: then weights and x are rounded, and products summed
@@ -19,7 +25,7 @@ pub struct Pack {
 /// The layout of a weight that is plain or in panels, as if it were plain.
 pub(super) fn unpacked(weight: &Desc) -> Result<Layout> {
     match (weight.layout, weight.dtype) {
-        (Layout::Plain, _) | (PANELS, DType::F32 | DType::BF16) => Ok(Layout::Plain),
+        (Layout::Plain, _) | (PANELS, DType::F32 | DType::BF16) | (LATE, DType::F32) => Ok(Layout::Plain),
         _ => Err(Error::invalid(format!("weight is {weight}, which was not packed for a layer"))),
     }
 }
@@ -32,6 +38,10 @@ impl Prepare for Pack {
         };
         let Device::Cpu(cpu) = cx.device;
         let dtype = cpu::operands(cpu, self.operands);
+        if (weight.dtype(), dtype) == (DType::F32, DType::F32) {
+            let desc = Desc { layout: LATE, ..Desc::plain(extents, dtype) };
+            return Tensor::new(desc, weight.storage().clone());
+        }
         let bytes = cpu::packed_elements(dtype, extents).and_then(|count| count.checked_mul(dtype.size()));
         let bytes =
             bytes.ok_or_else(|| Error::invalid(format!("weight {extents:?} is too large to pack")))?;

@@ -1,6 +1,5 @@
 //! Weights in panels of output channels, k after k: many rows of x pass each.
 
-use super::super::Pack;
 use super::After;
 use super::block::activate;
 use crate::backend::cpu::simd::{Kernel, Simd};
@@ -31,32 +30,20 @@ pub fn packed_elements(operands: DType, [n, k]: [usize; 2]) -> Option<usize> {
 /// Writes the panels of `weight` (n, k) to `packed`: \[n / PANEL\]\[k / CHANNELS\]\[PANEL\]\[CHANNELS\], zeros past n and k.
 pub fn pack(cx: Cx<'_>, cpu: &Cpu, weight: &Tensor, extents: [usize; 2], packed: &mut Tensor) -> Result<()> {
     match (weight.dtype(), packed.dtype()) {
-        (DType::F32, DType::F32) => {
-            let from = weight.data::<f32>()?;
-            panels::<f32, f32>(cpu, from, extents, packed, |rows, to| {
-                let whole = rows.len() == PANEL * extents[1];
-                if whole {
-                    cpu.isa.dispatch(Turn { rows, k: extents[1], to });
-                }
-                whole
-            })
-        }
-        (DType::F32, _) => panels::<f32, bf16>(cpu, weight.data()?, extents, packed, |_, _| false),
-        (DType::F16, DType::F32) => panels::<f16, f32>(cpu, weight.data()?, extents, packed, |_, _| false),
-        (DType::F16, _) => panels::<f16, bf16>(cpu, weight.data()?, extents, packed, |_, _| false),
-        (DType::BF16, DType::F32) => panels::<bf16, f32>(cpu, weight.data()?, extents, packed, |_, _| false),
-        (DType::BF16, _) => panels::<bf16, bf16>(cpu, weight.data()?, extents, packed, |_, _| false),
+        (DType::F32, DType::BF16) => panels::<f32, bf16>(cpu, weight.data()?, extents, packed),
+        (DType::F16, DType::F32) => panels::<f16, f32>(cpu, weight.data()?, extents, packed),
+        (DType::F16, _) => panels::<f16, bf16>(cpu, weight.data()?, extents, packed),
+        (DType::BF16, DType::F32) => panels::<bf16, f32>(cpu, weight.data()?, extents, packed),
+        (DType::BF16, _) => panels::<bf16, bf16>(cpu, weight.data()?, extents, packed),
         _ => Err(cx.unsupported("linear", weight.desc())),
     }
 }
 
-/// `fast` does a panel, or answers that it cannot.
 fn panels<W: Element + Into<f32>, O: Operand>(
     cpu: &Cpu,
     from: &[W],
     [n, k]: [usize; 2],
     packed: &mut Tensor,
-    fast: impl Fn(&[W], &mut [O]) -> bool + Sync,
 ) -> Result<()> {
     let each = k.next_multiple_of(O::CHANNELS) * PANEL;
     // SAFETY: every bit pattern is an operand; buffers are aligned to a cache line.
@@ -70,9 +57,6 @@ fn panels<W: Element + Into<f32>, O: Operand>(
         // SAFETY: a part a job.
         let to = unsafe { to.slice(index * each..(index + 1) * each) };
         let rows = &from[index * PANEL * k..n.min((index + 1) * PANEL) * k];
-        if fast(rows, to) {
-            return;
-        }
         if rows.len() < PANEL * k || k % O::CHANNELS != 0 {
             to.fill(O::narrow(0.0));
         }
@@ -88,21 +72,6 @@ fn panels<W: Element + Into<f32>, O: Operand>(
         }
     });
     Ok(())
-}
-
-/// A whole panel of f32.
-struct Turn<'a> {
-    rows: &'a [f32],
-    k: usize,
-    to: &'a mut [f32],
-}
-
-impl Kernel for Turn<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self) {
-        turn::<S>(self.rows, self.k, self.k, self.to);
-    }
 }
 
 /// x times the panels, and what follows.
@@ -170,14 +139,14 @@ const MANY: usize = 2048;
 pub fn late(
     cx: Cx<'_>,
     cpu: &Cpu,
-    pack: Pack,
+    wanted: DType,
     x: &Tensor,
     weight: &Tensor,
     after: After<'_>,
     out: &mut Tensor,
 ) -> Result<()> {
     let k = weight.shape()[1];
-    if operands(cpu, pack.operands) == DType::BF16 {
+    if operands(cpu, wanted) == DType::BF16 {
         let rows = x.shape().count().checked_div(k).unwrap_or(0);
         let (x, wide) = rounded(cx, cpu, x.data()?, [rows, k])?;
         return late_of::<bf16>(cx, cpu, x.data()?, wide, weight, after, out);
