@@ -1,4 +1,4 @@
-use super::{Activation, Params, present};
+use super::{Activation, Numerics, Params, present};
 use crate::error::Result;
 use crate::exec::{Exec, Param};
 use crate::ops::conv2d::{self, Pack, WithSums};
@@ -74,7 +74,8 @@ impl Conv2d {
 
     fn with(at: &Params<'_>, from: usize, to: usize, op: conv2d::Conv2d) -> Result<Conv2d> {
         let (weight, bias) = (at.get("weight", &[to, from, 3, 3])?, at.get("bias", &[to])?);
-        let pack = Pack { compact: at.numerics.compact, operands: at.numerics.operands(), ..op.pack() };
+        let Numerics { compact, deep, .. } = at.numerics;
+        let pack = Pack { compact, few: deep, operands: at.numerics.operands(), ..op.pack() };
         Ok(Conv2d { weight, bias, op, pack, sums: true })
     }
 

@@ -35,6 +35,8 @@ pub struct Numerics {
     /// No copies of weights that take memory beside a mapped file, so that convolutions run in their direct form:
     /// Winograd's transformed weights are four times as large.
     pub compact: bool,
+    /// The deep end of a network, where pixels are few.
+    pub deep: bool,
 }
 
 impl Numerics {
@@ -66,6 +68,12 @@ impl<'a> Params<'a> {
     /// The same place, whose layers compute in f32 whatever the model's precision.
     pub fn exact(&self) -> Params<'a> {
         let numerics = Numerics { precision: Precision::F32, ..self.numerics };
+        Params { source: self.source, prefix: self.prefix.clone(), numerics }
+    }
+
+    /// The same place, at the deep end of a network.
+    pub fn deep(&self) -> Params<'a> {
+        let numerics = Numerics { deep: true, ..self.numerics };
         Params { source: self.source, prefix: self.prefix.clone(), numerics }
     }
 

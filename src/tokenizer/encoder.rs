@@ -34,11 +34,12 @@ impl Encoder {
     pub(super) fn new(top: &Params<'_>, config: &Config) -> Result<Encoder> {
         let at = top.scope("encoder");
         let exact = at.exact();
+        let deep = exact.deep();
         let last = config.ch_mult.len() - 1;
         let mut width = config.ch;
         let mut conv_blocks = Vec::new();
         for (i, &mult) in config.ch_mult.iter().enumerate() {
-            let at = if i + 1 >= last { &exact } else { &at }.scope(format!("conv_blocks.{i}"));
+            let at = if i + 1 >= last { &deep } else { &at }.scope(format!("conv_blocks.{i}"));
             let (mut res, mut attn) = (Vec::new(), Vec::new());
             for j in 0..config.num_res_blocks {
                 res.push(ResnetBlock::new(&at.scope(format!("res.{j}")), width, config.ch * mult)?);

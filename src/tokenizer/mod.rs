@@ -66,7 +66,10 @@ impl Tokenizer {
         }
         let config = Config::infer(source)?;
         let budget = Budget::new(source, &config, options);
-        let params = Params::new(source, Numerics { precision: options.precision, compact: budget.compact });
+        let params = Params::new(
+            source,
+            Numerics { precision: options.precision, compact: budget.compact, deep: false },
+        );
         Ok(Tokenizer {
             device: device.clone(),
             model: Model::new(&params, &config)?,

@@ -9,20 +9,20 @@ use std::sync::Arc;
 pub struct Arena {
     buffers: RefCell<Vec<Arc<Buffer>>>,
     limit: Option<usize>,
-    /// What of a buffer may be wasted: one part of so many.
-    waste: usize,
+    /// What of a buffer may be wasted: one part of so many; `None` for any part.
+    waste: Option<usize>,
 }
 
 impl Arena {
     /// An empty arena that will hold no more than `limit` bytes.
     pub fn new(limit: Option<usize>) -> Arena {
-        Arena { buffers: RefCell::new(Vec::new()), limit, waste: 2 }
+        Arena { buffers: RefCell::new(Vec::new()), limit, waste: None }
     }
 
     /// The same, which wastes no more than a sixteenth of a buffer: for work whose sizes come again and again, and
     /// many of them at a time.
     pub fn tight(self) -> Arena {
-        Arena { waste: 16, limit: self.limit, buffers: RefCell::new(self.buffers.take()) }
+        Arena { waste: Some(16), limit: self.limit, buffers: RefCell::new(self.buffers.take()) }
     }
 
     /// Bytes held, in use or not.
@@ -30,14 +30,16 @@ impl Arena {
         self.buffers.borrow().iter().map(|b| b.len()).sum()
     }
 
-    /// The smallest free buffer of at least `bytes` bytes that is not wastefully large, or a new one.
+    /// The smallest free buffer of at least `bytes` bytes that is not wastefully large, or a new one: a new one's first
+    /// touches cost more than the waste.
     ///
     /// # Errors
     /// `OutOfMemory` past the limit, or when the system has none.
     pub fn allocate(&self, bytes: usize) -> Result<Storage> {
         let mut buffers = self.buffers.borrow_mut();
         let fits = |b: &Arc<Buffer>| {
-            b.len() >= bytes && (b.len() - b.len() / self.waste <= bytes || b.len() <= 4096)
+            let little = |part: usize| b.len() - b.len() / part <= bytes || b.len() <= 4096;
+            b.len() >= bytes && self.waste.is_none_or(little)
         };
         let best = buffers
             .iter_mut()

@@ -54,7 +54,7 @@ impl Conv2d {
 
     /// How the weight of this convolution is packed.
     pub fn pack(&self) -> Pack {
-        Pack { op: *self, compact: false, operands: DType::F32, variant: None }
+        Pack { op: *self, compact: false, few: false, operands: DType::F32, variant: None }
     }
 }
 

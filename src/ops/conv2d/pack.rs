@@ -77,8 +77,10 @@ impl Variant {
 /// Input times output channels up to which the wide tiles of [`Variant::Winograd6`] pay, and their weights, seven
 /// times the original, are not many.
 const SMALL: usize = 256 * 128;
-/// Input times output channels from which on transformed weights are more to read than there is to compute.
+/// Input times output channels from which on transformed weights are more to read than there is to compute; and where
+/// few pixels are expected.
 const LARGE: usize = 512 * 256;
+const LARGE_OF_FEW: usize = 256 * 256;
 
 /// Rearranges a weight (k, c, r, s) of f32, f16 or bf16 for the fastest variant.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +89,8 @@ pub struct Pack {
     pub op: Conv2d,
     /// Only forms that are no larger than the weight itself.
     pub compact: bool,
+    /// Few pixels are expected.
+    pub few: bool,
     /// F32, or BF16: weights and (transformed) pixels are rounded, products are summed in f32. Without a `variant`,
     /// only where the processor has instructions for it and where it gains.
     pub operands: DType,
@@ -142,7 +146,7 @@ impl Pack {
         // Where a network has these many weights, it has few pixels: the wide tiles would be half empty.
         let pays = |v: Variant| match v {
             Variant::Winograd6 => c * k <= SMALL,
-            Variant::WinogradLate => c * k >= LARGE,
+            Variant::WinogradLate => c * k >= if self.few { LARGE_OF_FEW } else { LARGE },
             _ => true,
         };
         let fits = |v: &Variant| takes(*v, operands) && pays(*v);

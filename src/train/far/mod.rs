@@ -50,7 +50,7 @@ impl FarTrainer {
             )));
         }
         let manifest = config.manifest();
-        let numerics = Numerics { precision: recipe.precision.into(), compact: false };
+        let numerics = Numerics { precision: recipe.precision.into(), compact: false, deep: false };
         Ok(FarTrainer {
             recipe: recipe.clone(),
             device: device.clone(),
