@@ -1,6 +1,10 @@
-use super::cpu::{Arena, Cpu};
+use super::arena::{Arena, Heap};
+use super::cpu::Cpu;
+#[cfg(feature = "cuda")]
+use super::cuda::Cuda;
 use crate::error::Result;
 use crate::tensor::{Allocate, Desc, Storage, Tensor};
+use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,13 +14,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub enum Device {
     /// The processor, through a pool of threads.
     Cpu(Arc<Cpu>),
+    /// A GPU of NVIDIA's.
+    #[cfg(feature = "cuda")]
+    Cuda(Arc<Cuda>),
+}
+
+/// What it is, for logs: `cpu, 8 threads, avx512`.
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Cpu(cpu) => write!(f, "cpu, {} threads, {}", cpu.pool.threads(), cpu.isa.name()),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => write!(f, "cuda, {}", cuda.name()),
+        }
+    }
 }
 
 impl Device {
-    /// `"cpu"`: for messages.
+    /// `"cpu"` or `"cuda"`: for messages.
     pub fn name(&self) -> &'static str {
         match self {
             Device::Cpu(_) => "cpu",
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => "cuda",
         }
     }
 
@@ -24,13 +44,72 @@ impl Device {
     pub fn parallelism(&self) -> usize {
         match self {
             Device::Cpu(cpu) => cpu.pool.threads(),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => 1,
         }
+    }
+
+    /// Whether its operations read the memory that files are mapped to.
+    pub fn reads_files(&self) -> bool {
+        matches!(self, Device::Cpu(_))
     }
 
     /// An empty workspace for calls on this device, that will hold no more than `limit` bytes.
     pub fn workspace(&self, limit: Option<usize>) -> Workspace {
         match self {
-            Device::Cpu(_) => Workspace { arena: Arena::new(limit), flops: AtomicU64::new(0) },
+            Device::Cpu(_) => {
+                Workspace { arena: Arena::new(Box::new(Heap), limit), host: None, flops: AtomicU64::new(0) }
+            }
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => Workspace {
+                arena: Arena::new(cuda.source(), limit),
+                host: Some(Arena::new(Box::new(Heap), None)),
+                flops: AtomicU64::new(0),
+            },
+        }
+    }
+
+    /// The same elements in memory of this device's that is kept: a weight. The processor reads them where they are.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Device`.
+    pub fn keep(&self, tensor: &Tensor) -> Result<Tensor> {
+        match self {
+            Device::Cpu(_) => Ok(tensor.clone()),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) if tensor.storage().on_device() => Ok(tensor.clone()),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda.upload(tensor, cuda.memory()),
+        }
+    }
+
+    /// The same elements in this device's memory, of the workspace where it has to be written.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Device`.
+    pub fn upload(&self, tensor: &Tensor, workspace: &Workspace) -> Result<Tensor> {
+        let _ = workspace;
+        match self {
+            Device::Cpu(_) => Ok(tensor.clone()),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) if tensor.storage().on_device() => Ok(tensor.clone()),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda.upload(tensor, workspace),
+        }
+    }
+
+    /// The same elements where the processor can read them, as soon as all that was started is done.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Device`.
+    pub fn download(&self, tensor: &Tensor, workspace: &Workspace) -> Result<Tensor> {
+        let _ = workspace;
+        match self {
+            Device::Cpu(_) => Ok(tensor.clone()),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) if !tensor.storage().on_device() => Ok(tensor.clone()),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda.download(tensor, &Host(workspace)),
         }
     }
 }
@@ -39,6 +118,8 @@ impl Device {
 /// A model keeps the workspaces of finished calls, so that the next call of the same shape allocates nothing.
 pub struct Workspace {
     arena: Arena,
+    /// The processor's, where the device has memory of its own.
+    host: Option<Arena>,
     /// Arithmetic that was done with it.
     flops: AtomicU64,
 }
@@ -57,6 +138,15 @@ impl Workspace {
     pub fn tensor(&self, desc: Desc) -> Result<Tensor> {
         let bytes = desc.bytes().unwrap_or(usize::MAX);
         Tensor::new(desc, self.arena.allocate(bytes)?)
+    }
+
+    /// The same where the processor can write: what is to be uploaded.
+    ///
+    /// # Errors
+    /// As [`Workspace::tensor`].
+    pub fn host_tensor(&self, desc: Desc) -> Result<Tensor> {
+        let bytes = desc.bytes().unwrap_or(usize::MAX);
+        Tensor::new(desc, self.host.as_ref().unwrap_or(&self.arena).allocate(bytes)?)
     }
 
     /// Bytes held, in use or not.
@@ -78,6 +168,17 @@ impl Workspace {
 impl Allocate for Workspace {
     fn allocate(&self, bytes: usize) -> Result<Storage> {
         self.arena.allocate(bytes)
+    }
+}
+
+/// A workspace's memory of the processor.
+#[cfg(feature = "cuda")]
+struct Host<'a>(&'a Workspace);
+
+#[cfg(feature = "cuda")]
+impl Allocate for Host<'_> {
+    fn allocate(&self, bytes: usize) -> Result<Storage> {
+        self.0.host.as_ref().unwrap_or(&self.0.arena).allocate(bytes)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Where values live and how work is started. No operation lives here.
 
+mod arena;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod device;
 
 pub use device::{Device, Lease, Workspace, Workspaces};

@@ -72,11 +72,7 @@ pub unsafe extern "C" fn fqgan_runtime_create(
     let make = || {
         // SAFETY: the contract of the interface.
         let device = open(unsafe { versioned::read_or_default(options) }?)?;
-        let Device::Cpu(cpu) = &device;
-        log::write(
-            log::FQGAN_LOG_INFO,
-            format_args!("runtime: cpu, {} threads, {}", cpu.pool.threads(), cpu.isa.name()),
-        );
+        log::write(log::FQGAN_LOG_INFO, format_args!("runtime: {device}"));
         Ok(fqgan_runtime { device })
     };
     // SAFETY: the contract of the interface.

@@ -12,6 +12,7 @@ pub use param::{Param, Prepare};
 pub use tape::{Sum, Tape, Var};
 pub use variant::forced_variant;
 
+use crate::backend::cpu::Cpu;
 use crate::backend::{Device, Workspace};
 use crate::error::{Error, Result};
 use crate::tensor::{Desc, Tensor};
@@ -26,6 +27,35 @@ pub struct Cx<'a> {
 }
 
 impl Cx<'_> {
+    /// The same elements in the device's memory: what the processor has written, for operations to read.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Device`.
+    pub fn upload(&self, tensor: &Tensor) -> Result<Tensor> {
+        self.device.upload(tensor, self.workspace)
+    }
+
+    /// The same elements where the processor can read them. Waits for what is under way on the device.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Device`.
+    pub fn download(&self, tensor: &Tensor) -> Result<Tensor> {
+        self.device.download(tensor, self.workspace)
+    }
+
+    /// The processor, for what only it does.
+    ///
+    /// # Errors
+    /// `Unsupported` on another device.
+    pub(crate) fn cpu(&self, what: &str) -> Result<&Cpu> {
+        let _ = what;
+        match self.device {
+            Device::Cpu(cpu) => Ok(cpu),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => Err(Error::unsupported(format!("{what} on {}", self.device.name()))),
+        }
+    }
+
     /// The error of an operation that this device has not for this type.
     pub fn unsupported(&self, op: &str, desc: &Desc) -> Error {
         Error::unsupported(format!("{op} on {} has no kernel for {desc}", self.device.name()))

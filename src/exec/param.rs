@@ -52,15 +52,16 @@ impl Param {
         [&self.widened, &self.ready].iter().filter_map(|t| t.get()).map(|t| t.storage().len()).sum()
     }
 
-    /// The weight as plain f32: the file's own memory where it is f32, else a widened copy.
+    /// The weight as plain f32: the file's own memory where it is f32 and the device reads that, else a
+    /// copy, made once.
     ///
     /// # Errors
     /// `OutOfMemory`, `Unsupported` for a type that is no float.
-    pub fn plain(&self, _cx: Cx<'_>) -> Result<Tensor> {
-        if self.file.dtype() == DType::F32 {
+    pub fn plain(&self, cx: Cx<'_>) -> Result<Tensor> {
+        if self.file.dtype() == DType::F32 && cx.device.reads_files() {
             return Ok(self.file.clone());
         }
-        self.once(&self.widened, || self.file.to_f32())
+        self.once(&self.widened, || cx.device.keep(&self.file.to_f32()?))
     }
 
     /// The weight in an operation's form. A weight has one use, so one form is kept.

@@ -75,17 +75,18 @@ pub fn round(matrices: &mut [&mut Matrix], precision: Precision, limit: Option<u
     let mut scale_at = scales.iter();
     for (at, desc, start) in &weights {
         let weight = &matrices[*at].weight;
-        let mut put = |start: usize, made: &Tensor| {
-            let made = made.storage().as_bytes();
+        let mut put = |start: usize, made: &Tensor| -> Result<()> {
+            let made = made.storage().as_bytes()?;
             bytes[start..start + made.len()].copy_from_slice(made);
+            Ok(())
         };
         if let (DType::I8, Some((_, _, of_scales))) = (desc.dtype, scale_at.next()) {
             let (made, scale) =
                 quantize(weight.file()).map_err(|e| Error::format(e.message()).context(weight.name()))?;
-            put(*start, &made);
-            put(*of_scales, &scale);
+            put(*start, &made)?;
+            put(*of_scales, &scale)?;
         } else {
-            put(*start, &cast(weight.file(), desc.dtype).context(|| weight.name())?);
+            put(*start, &cast(weight.file(), desc.dtype).context(|| weight.name())?)?;
         }
         weight.file().storage().release();
     }

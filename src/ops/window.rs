@@ -1,7 +1,6 @@
 //! A square window that moves over pictures, for the operations that pool what is under it.
 
 use super::check::{dims, expect_type};
-use crate::backend::Device;
 use crate::backend::cpu::Parts;
 use crate::error::{Error, Result};
 use crate::exec::{Cost, Cx};
@@ -67,21 +66,19 @@ impl Window {
             let first = i * self.stride;
             first.saturating_sub(self.padding)..(first + self.side - self.padding).min(size)
         };
-        match cx.device {
-            Device::Cpu(cpu) => cpu.pool.blocks(n * rows, |_, row| {
-                let (image, y) = (row / rows, row % rows);
-                // SAFETY: one part a row of the output.
-                let to = unsafe { parts.slice(row * columns * c..(row + 1) * columns * c) };
-                for (column, to) in to.chunks_exact_mut(c.max(1)).enumerate() {
-                    let across = under(column, w);
-                    let mut pixels = under(y, h).flat_map(|y| {
-                        let line = &x[((image * h + y) * w + across.start) * c..][..across.len() * c];
-                        line.chunks_exact(c.max(1))
-                    });
-                    pool(to, &mut pixels);
-                }
-            }),
-        }
+        cx.cpu("pooling")?.pool.blocks(n * rows, |_, row| {
+            let (image, y) = (row / rows, row % rows);
+            // SAFETY: one part a row of the output.
+            let to = unsafe { parts.slice(row * columns * c..(row + 1) * columns * c) };
+            for (column, to) in to.chunks_exact_mut(c.max(1)).enumerate() {
+                let across = under(column, w);
+                let mut pixels = under(y, h).flat_map(|y| {
+                    let line = &x[((image * h + y) * w + across.start) * c..][..across.len() * c];
+                    line.chunks_exact(c.max(1))
+                });
+                pool(to, &mut pixels);
+            }
+        });
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ mod storage;
 pub use dtype::{DType, Element};
 pub use map::FileMap;
 pub use shape::{MAX_RANK, Shape};
-pub use storage::{Allocate, Buffer, Bytes, HeapAllocator, Storage};
+pub use storage::{Allocate, Buffer, Bytes, HeapAllocator, Reclaim, Storage};
 
 use crate::error::{Error, Result};
 use std::fmt;
@@ -124,6 +124,11 @@ impl Tensor {
         &self.storage
     }
 
+    /// Where the bytes are, for a device to write them.
+    pub fn storage_mut(&mut self) -> &mut Storage {
+        &mut self.storage
+    }
+
     /// The same elements under another shape of the same count.
     ///
     /// # Errors
@@ -139,11 +144,13 @@ impl Tensor {
     /// The elements of a plain tensor.
     ///
     /// # Errors
-    /// `InvalidArgument` when `T` is not the element type or the tensor is packed.
+    /// `InvalidArgument` when `T` is not the element type or the tensor is packed; `Internal` when the elements are in
+    /// a device's memory.
     pub fn data<T: Element>(&self) -> Result<&[T]> {
         self.expect_plain::<T>()?;
+        let bytes = self.storage.as_bytes()?;
         // SAFETY: `new` checked length and alignment for this description; every bit pattern is an `Element`.
-        Ok(unsafe { std::slice::from_raw_parts(self.storage.as_ptr().cast(), self.desc.shape.count()) })
+        Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), self.desc.shape.count()) })
     }
 
     /// The elements of a plain tensor, to write.

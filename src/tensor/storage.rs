@@ -1,6 +1,5 @@
 use crate::error::{Error, Result};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -11,7 +10,7 @@ const ALIGN: usize = 64;
 /// touches of 4 KB pages cost as much as a convolution.
 const HUGE: usize = 2 << 20;
 
-/// Owned memory of fixed size, zero at first.
+/// Owned memory of fixed size: the processor's, zero at first, or a device's.
 pub struct Buffer {
     ptr: NonNull<u8>,
     len: usize,
@@ -27,6 +26,14 @@ enum Origin {
     Map {
         size: usize,
     },
+    /// Not the processor's: `ptr` is an address that only the device can follow.
+    Device(Arc<dyn Reclaim>),
+}
+
+/// Takes a device's memory back.
+pub trait Reclaim: Send + Sync {
+    /// Frees what begins at `address`. Work that was started on it before may still run.
+    fn reclaim(&self, address: usize);
 }
 
 // SAFETY: a Buffer owns its memory alone, like a Vec<u8>.
@@ -50,6 +57,15 @@ impl Buffer {
         // SAFETY: the layout's size is not zero.
         let ptr = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(fail)?;
         Ok(Buffer { ptr, len, origin: Origin::Heap(layout), pooled: AtomicBool::new(false) })
+    }
+
+    /// `len` bytes of a device's memory, which `from` takes back. None where `address` is 0.
+    ///
+    /// # Safety
+    /// They begin at `address`, are aligned to at least 64, and nobody else holds or frees them.
+    pub unsafe fn of_device(address: usize, len: usize, from: Arc<dyn Reclaim>) -> Option<Buffer> {
+        let ptr = NonNull::new(std::ptr::without_provenance_mut(address))?;
+        Some(Buffer { ptr, len, origin: Origin::Device(from), pooled: AtomicBool::new(false) })
     }
 
     /// Anonymous memory of whole, aligned 2 MB pages. The system gives it zeroed, page by page, at the first
@@ -109,6 +125,15 @@ impl Buffer {
         self.len == 0
     }
 
+    /// The bytes; `None` where they are a device's.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match self.origin {
+            Origin::Device(_) => None,
+            // SAFETY: allocated and initialised in `new` or `map`.
+            _ => Some(unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }),
+        }
+    }
+
     /// Says that an arena holds one reference, which it never reads or writes through, or no longer does.
     pub(crate) fn set_pooled(&self, pooled: bool) {
         self.pooled.store(pooled, Ordering::Release);
@@ -124,25 +149,17 @@ impl Buffer {
     }
 }
 
-impl Deref for Buffer {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        // SAFETY: allocated and initialised in `new`.
-        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
-    }
-}
-
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: made in `new` or `map` with exactly this layout or size.
-        unsafe {
-            match self.origin {
-                Origin::Heap(layout) => dealloc(self.ptr.as_ptr(), layout),
-                #[cfg(unix)]
-                Origin::Map { size } => {
-                    libc::munmap(self.ptr.as_ptr().cast(), size);
-                }
-            }
+        match &self.origin {
+            // SAFETY: made in `new` with exactly this layout.
+            Origin::Heap(layout) => unsafe { dealloc(self.ptr.as_ptr(), *layout) },
+            #[cfg(unix)]
+            // SAFETY: made in `map` with exactly this size.
+            Origin::Map { size } => unsafe {
+                libc::munmap(self.ptr.as_ptr().cast(), *size);
+            },
+            Origin::Device(from) => from.reclaim(self.ptr.as_ptr() as usize),
         }
     }
 }
@@ -194,11 +211,19 @@ impl Storage {
     }
 
     /// All bytes.
-    pub fn as_bytes(&self) -> &[u8] {
+    ///
+    /// # Errors
+    /// `Internal` when they are in a device's memory: who wants to read them downloads them first.
+    pub fn as_bytes(&self) -> Result<&[u8]> {
         match self {
-            Storage::Owned(buffer) => buffer,
-            Storage::Borrowed { source, offset, len } => &source.bytes()[*offset..*offset + *len],
+            Storage::Owned(buffer) => buffer.bytes().ok_or_else(of_a_device),
+            Storage::Borrowed { source, offset, len } => Ok(&source.bytes()[*offset..*offset + *len]),
         }
+    }
+
+    /// Whether the bytes are in a device's memory, where the processor cannot read them.
+    pub fn on_device(&self) -> bool {
+        matches!(self, Storage::Owned(buffer) if matches!(buffer.origin, Origin::Device(_)))
     }
 
     /// Says that the bytes will not be read soon, see [`Bytes::release`]. Owned ones stay where they are.
@@ -208,9 +233,12 @@ impl Storage {
         }
     }
 
-    /// Address of the first byte.
+    /// Address of the first byte; the device's own where they are in its memory.
     pub fn as_ptr(&self) -> *const u8 {
-        self.as_bytes().as_ptr()
+        match self {
+            Storage::Owned(buffer) => buffer.ptr.as_ptr(),
+            Storage::Borrowed { source, offset, .. } => source.bytes()[*offset..].as_ptr(),
+        }
     }
 
     /// Bytes.
@@ -229,24 +257,49 @@ impl Storage {
     /// The bytes, to write.
     ///
     /// # Errors
-    /// `Internal` when they are shared or borrowed.
+    /// `Internal` when they are shared or borrowed, or in a device's memory.
     pub fn unique_mut(&mut self) -> Result<&mut [u8]> {
+        let buffer = self.unique()?;
+        if matches!(buffer.origin, Origin::Device(_)) {
+            return Err(of_a_device());
+        }
+        // SAFETY: nobody else reads or writes these bytes, and nobody can begin to while `self` is
+        // exclusively borrowed: an arena hands a buffer out only when it holds the last reference.
+        Ok(unsafe { std::slice::from_raw_parts_mut(buffer.ptr.as_ptr(), buffer.len) })
+    }
+
+    /// Where the bytes begin in a device's memory, for it to write.
+    ///
+    /// # Errors
+    /// `Internal` when they are shared or borrowed, or the processor's.
+    pub fn unique_address(&mut self) -> Result<usize> {
+        let buffer = self.unique()?;
+        match buffer.origin {
+            Origin::Device(_) => Ok(buffer.ptr.as_ptr() as usize),
+            _ => Err(Error::internal("a device was to write memory of the processor")),
+        }
+    }
+
+    /// The buffer, that nobody else reads or writes.
+    fn unique(&mut self) -> Result<&Buffer> {
         match self {
-            Storage::Owned(buffer) if Buffer::is_unique(buffer) => {
-                // SAFETY: nobody else reads or writes these bytes, and nobody can begin to while `self` is
-                // exclusively borrowed: an arena hands a buffer out only when it holds the last reference.
-                Ok(unsafe { std::slice::from_raw_parts_mut(buffer.ptr.as_ptr(), buffer.len) })
-            }
+            Storage::Owned(buffer) if Buffer::is_unique(buffer) => Ok(buffer),
             Storage::Owned(_) => Err(Error::internal("tried to write a tensor that is shared")),
             Storage::Borrowed { .. } => Err(Error::internal("tried to write a tensor of read-only memory")),
         }
     }
 }
 
+#[cold]
+fn of_a_device() -> Error {
+    Error::internal("a tensor of a device's memory was to be read or written by the processor")
+}
+
 /// Memory whose parts several tensors are, once nobody writes it any more.
 impl Bytes for Storage {
+    /// None of a device's: [`Storage::borrowed`] refuses parts of it.
     fn bytes(&self) -> &[u8] {
-        self.as_bytes()
+        self.as_bytes().unwrap_or_default()
     }
 }
 

@@ -51,7 +51,7 @@ impl Store {
                 return Ok(part);
             }
             let mut copy = HeapAllocator.allocate(len)?;
-            copy.unique_mut()?[..len].copy_from_slice(part.as_bytes());
+            copy.unique_mut()?[..len].copy_from_slice(part.as_bytes()?);
             return Ok(copy);
         }
         let mut own = HeapAllocator.allocate(len)?;

@@ -1,6 +1,7 @@
 //! Rules against finite differences of the f64 oracles.
 
 use crate::table::{Wide, device, noise, on, relative_l2};
+use fqgan::backend::Device;
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::{Eager, Exec, Op, Tape, Var};
 use fqgan::tensor::Tensor;
@@ -10,7 +11,8 @@ fn sum(e: &Eager<'_>, a: &Tensor, b: &Tensor) -> fqgan::Result<Tensor> {
     e.apply(fqgan::ops::add::Add, &[a, b]).map(|[y]| y)
 }
 
-/// The gradients of `inputs[wanted]` under random gradients of all outputs, at every instruction level, against
+/// The gradients of `inputs[wanted]` under random gradients of all outputs, at every instruction level (and on
+/// a GPU with the feature `cuda`), against
 /// central differences of the oracle. Small shapes only: the oracle runs twice for each element.
 #[track_caller]
 pub fn check_gradients<O: Op<N> + Copy + 'static, const N: usize>(
@@ -39,25 +41,26 @@ pub fn check_gradients<O: Op<N> + Copy + 'static, const N: usize>(
             expected.entry(input).or_default().push((above - below) / (2.0 * step));
         }
     }
-    for isa in Isa::available() {
-        let device = device(isa, 2);
+    let check = |device: &Device| {
         let mut found: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for output in 0..N {
-            on(&device, |e| {
+            on(device, |e| {
                 let none = BTreeMap::new();
-                let tape = Tape::new(Eager::new(e.cx().device, e.cx().workspace), &none, sum);
+                let cx = e.cx();
+                let tape = Tape::new(Eager::new(cx.device, cx.workspace), &none, sum);
                 let vars: Vec<Var> = inputs
                     .iter()
+                    .map(|t| cx.upload(t).unwrap())
                     .enumerate()
                     .map(|(i, t)| match wanted.contains(&i) {
-                        true => tape.leaf(&i.to_string(), t.clone()),
-                        false => tape.constant(t.clone()),
+                        true => tape.leaf(&i.to_string(), t),
+                        false => tape.constant(t),
                     })
                     .collect();
                 let y = tape.apply(op, &vars.iter().collect::<Vec<_>>()).unwrap();
                 let seed = Tensor::from_slice(*y[output].tensor().shape(), &seeds[output]).unwrap();
-                for (name, grad) in tape.backward(&y[output], seed).unwrap() {
-                    let grad = Wide::of(&grad).data;
+                for (name, grad) in tape.backward(&y[output], cx.upload(&seed).unwrap()).unwrap() {
+                    let grad = Wide::of(&cx.download(&grad).unwrap()).data;
                     match found.get_mut(&name) {
                         Some(sum) => sum.iter_mut().zip(grad).for_each(|(a, b)| *a += b),
                         None => {
@@ -70,7 +73,14 @@ pub fn check_gradients<O: Op<N> + Copy + 'static, const N: usize>(
         for (input, want) in &expected {
             let got = found.get(&input.to_string()).unwrap_or_else(|| panic!("{}: input {input}", O::NAME));
             let error = relative_l2(got, want);
-            assert!(error <= bound, "{} on {}, input {input}: {error:.2e}", O::NAME, isa.name());
+            assert!(error <= bound, "{} on {device}, input {input}: {error:.2e}", O::NAME);
         }
+    };
+    for isa in Isa::available() {
+        check(&device(isa, 2));
+    }
+    #[cfg(feature = "cuda")]
+    if crate::cuda::has_gradient(O::NAME) {
+        check(crate::cuda::device());
     }
 }

@@ -1,4 +1,5 @@
 use crate::table::{Case, Wide, check, device, on, random, refuses, same_bits};
+use fqgan::Result;
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::{Eager, Exec, Op};
 use fqgan::ops::kv_attention::{Cache, KvAttention};
@@ -44,7 +45,9 @@ fn part(qkv: &Tensor, from: usize, to: usize) -> Tensor {
 }
 
 /// The outputs of all positions when they come in runs that end at `ends`.
-fn in_runs(e: &Eager<'_>, qkv: &Tensor, heads: usize, dtype: DType, ends: &[usize]) -> Tensor {
+fn in_runs(e: &Eager<'_>, qkv: &Tensor, heads: usize, dtype: DType, ends: &[usize]) -> Result<Tensor> {
+    let cx = e.cx();
+    let qkv = &cx.download(qkv)?;
     let [b, t, packed] = qkv.shape().dims().unwrap();
     let d = packed / 3;
     let cache = Cache::new(e.cx().workspace, [2, b, heads, t + 3, d / heads], dtype).unwrap();
@@ -54,15 +57,15 @@ fn in_runs(e: &Eager<'_>, qkv: &Tensor, heads: usize, dtype: DType, ends: &[usiz
         let qkv = part(qkv, position, end);
         // Another layer must not disturb this one.
         let other = random(position as u64, &qkv.shape()[..], DType::F32);
-        let [_] = e.run(&KvAttention { layer: 0, position, cache: &cache }, &[&other]).unwrap();
-        let [y] = e.run(&KvAttention { layer: 1, position, cache: &cache }, &[&qkv]).unwrap();
-        for (row, y) in y.data::<f32>().unwrap().chunks_exact((end - position) * d).enumerate() {
+        let [_] = e.run(&KvAttention { layer: 0, position, cache: &cache }, &[&cx.upload(&other)?])?;
+        let [y] = e.run(&KvAttention { layer: 1, position, cache: &cache }, &[&cx.upload(&qkv)?])?;
+        for (row, y) in cx.download(&y)?.data::<f32>()?.chunks_exact((end - position) * d).enumerate() {
             out[(row * t + position) * d..(row * t + end) * d].copy_from_slice(y);
         }
         position = end;
     }
     assert_eq!(cache.len(), t);
-    Tensor::from_slice([b, t, d], &out).unwrap()
+    Tensor::from_slice([b, t, d], &out)
 }
 
 fn case(seed: u64, [b, t]: [usize; 2], heads: usize, dim: usize, dtype: DType) -> Case {
@@ -73,7 +76,7 @@ fn case(seed: u64, [b, t]: [usize; 2], heads: usize, dim: usize, dtype: DType) -
         name,
         vec![qkv],
         bound,
-        move |e, all| Ok(vec![in_runs(e, &all[0], heads, dtype, &[t])]),
+        move |e, all| Ok(vec![in_runs(e, &all[0], heads, dtype, &[t])?]),
         move |all| vec![oracle(all, heads)],
     )
 }
@@ -122,7 +125,7 @@ fn position_by_position_is_all_at_once() {
     let qkv = random(5, &[2, 21, 3 * 2 * 64], DType::F32);
     for dtype in [DType::F32, DType::BF16] {
         for isa in Isa::available() {
-            let run = |ends: &[usize]| on(&device(isa, 2), |e| in_runs(e, &qkv, 2, dtype, ends));
+            let run = |ends: &[usize]| on(&device(isa, 2), |e| in_runs(e, &qkv, 2, dtype, ends).unwrap());
             let whole = run(&[21]);
             assert!(same_bits(&whole, &run(&(1..=21).collect::<Vec<_>>())), "on {}", isa.name());
             assert!(same_bits(&whole, &run(&[4, 5, 17, 21])), "on {}", isa.name());

@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // The benches run what `published` lists.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod gradients;
 mod table;
 

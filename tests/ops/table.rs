@@ -1,6 +1,6 @@
 //! The op table. An operation's file lists [`Case`]s: inputs, the configured operation, an oracle in f64 and
 //! an error bound. [`check`] runs a case at every instruction level and several thread counts, compares with
-//! the oracle, and demands the same bits on every thread count. Benches read the same cases.
+//! the oracle, and demands the same bits on every thread count; with the feature `cuda`, on a GPU too. Benches read the same cases.
 
 #![allow(dead_code)] // The benches use what the tests do not, and the other way round.
 
@@ -40,6 +40,8 @@ type Oracle = dyn Fn(&[Wide]) -> Vec<Vec<f64>>;
 pub struct Case {
     /// For messages: `group_norm 2x3x5x32 f32`.
     pub name: String,
+    /// The operation's own name.
+    pub op: String,
     pub inputs: Vec<Tensor>,
     /// Largest allowed relative L2 error of an output.
     pub bound: f64,
@@ -59,6 +61,7 @@ impl Case {
         let shapes: Vec<String> = descs.iter().map(|d| d.to_string()).collect();
         Case {
             name: format!("{} ({})", O::NAME, shapes.join(", ")),
+            op: O::NAME.to_string(),
             cost: op.cost(&descs),
             inputs,
             bound,
@@ -78,8 +81,9 @@ impl Case {
         run: impl Fn(&Eager<'_>, &[Tensor]) -> Result<Vec<Tensor>> + 'static,
         oracle: impl Fn(&[Wide]) -> Vec<Vec<f64>> + 'static,
     ) -> Case {
-        let (run, oracle) = (Box::new(run), Box::new(oracle));
-        Case { name: name.into(), inputs, bound, cost: Cost::default(), run, oracle }
+        let (run, oracle, name) = (Box::new(run), Box::new(oracle), name.into());
+        let op = name.split(' ').next().unwrap_or_default().to_string();
+        Case { name, op, inputs, bound, cost: Cost::default(), run, oracle }
     }
 
     /// The operation through an executor, for benches and for ops that want their weights prepared first.
@@ -95,6 +99,11 @@ impl Case {
 
     pub fn run(&self, e: &Eager<'_>) -> Result<Vec<Tensor>> {
         (self.run)(e, &self.inputs)
+    }
+
+    /// On a device's copies of the inputs.
+    pub fn run_on(&self, e: &Eager<'_>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        (self.run)(e, inputs)
     }
 
     /// What the oracle says of other inputs of the same shapes.
@@ -132,27 +141,30 @@ pub fn check(case: &Case) {
                 }
                 None => {
                     for (i, (got, want)) in outputs.iter().zip(&expected).enumerate() {
-                        let got = Wide::of(got);
-                        assert_eq!(got.data.len(), want.len(), "{} output {i}: elements", case.name);
-                        let error = relative_l2(&got.data, want);
-                        assert!(
-                            error <= case.bound,
-                            "{} on {}, output {i}: relative error {error:.3e} over {:.1e}",
-                            case.name,
-                            isa.name(),
-                            case.bound
-                        );
+                        let what = format!("{} on {}, output {i}", case.name, isa.name());
+                        close(&what, &Wide::of(got).data, want, case.bound);
                     }
                     first = Some(outputs);
                 }
             }
         }
     }
+    #[cfg(feature = "cuda")]
+    crate::cuda::check(case, &expected);
+}
+
+/// The largest relative L2 error is kept.
+#[track_caller]
+pub fn close(what: &str, got: &[f64], want: &[f64], bound: f64) {
+    assert_eq!(got.len(), want.len(), "{what}: elements");
+    let error = relative_l2(got, want);
+    assert!(error <= bound, "{what}: relative error {error:.3e} over {bound:.1e}");
 }
 
 pub fn same_bits(a: &Tensor, b: &Tensor) -> bool {
     let bytes = |t: &Tensor| t.desc().bytes().unwrap();
-    a.desc() == b.desc() && a.storage().as_bytes()[..bytes(a)] == b.storage().as_bytes()[..bytes(b)]
+    a.desc() == b.desc()
+        && a.storage().as_bytes().unwrap()[..bytes(a)] == b.storage().as_bytes().unwrap()[..bytes(b)]
 }
 
 /// |got - want| / |want|; a NaN where none is wanted is an infinite error, one where one is wanted is none.

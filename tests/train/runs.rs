@@ -89,7 +89,8 @@ impl Watch for Told {
 /// Every bit of what a job would save, names first.
 fn everything(job: &dyn Job) -> Vec<(String, Vec<u8>)> {
     let contents = job.contents().unwrap();
-    let bytes = |t: &fqgan::tensor::Tensor| t.storage().as_bytes()[..t.desc().bytes().unwrap()].to_vec();
+    let bytes =
+        |t: &fqgan::tensor::Tensor| t.storage().as_bytes().unwrap()[..t.desc().bytes().unwrap()].to_vec();
     let mut all: Vec<_> = contents.tensors.iter().map(|(name, t)| (name.clone(), bytes(t))).collect();
     all.extend(contents.metadata.into_iter().map(|(name, text)| (name, text.into_bytes())));
     all.sort();

@@ -26,7 +26,7 @@ fn a_checkpoint_becomes_safetensors() {
     for name in source.names() {
         let (a, b) = (source.tensor(name).unwrap(), back.tensor(name).unwrap());
         let len = a.desc().bytes().unwrap();
-        assert_eq!(a.storage().as_bytes()[..len], b.storage().as_bytes()[..len], "{name}");
+        assert_eq!(a.storage().as_bytes().unwrap()[..len], b.storage().as_bytes().unwrap()[..len], "{name}");
     }
     // Over the source's strings go the new ones; what is not kept is not there, not even to be read.
     let newer: Metadata = [("fqgan.version".to_string(), "2".to_string()), ("x".into(), "y".into())].into();

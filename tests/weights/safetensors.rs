@@ -36,7 +36,8 @@ fn saved() -> Vec<u8> {
 
 fn same(a: &Tensor, b: &Tensor) -> bool {
     let bytes = a.desc().bytes().unwrap();
-    a.desc() == b.desc() && a.storage().as_bytes()[..bytes] == b.storage().as_bytes()[..bytes]
+    a.desc() == b.desc()
+        && a.storage().as_bytes().unwrap()[..bytes] == b.storage().as_bytes().unwrap()[..bytes]
 }
 
 fn check_all(source: &Source) {
@@ -86,7 +87,7 @@ fn the_reference_implementation_reads_what_we_write() {
     for (name, tensor) in some_tensors() {
         let view = theirs.tensor(name).unwrap();
         assert_eq!(view.shape(), &tensor.shape()[..]);
-        assert_eq!(view.data(), &tensor.storage().as_bytes()[..view.data().len()]);
+        assert_eq!(view.data(), &tensor.storage().as_bytes().unwrap()[..view.data().len()]);
         assert_eq!(
             view.data().as_ptr() as usize % tensor.dtype().size(),
             bytes.as_ptr() as usize % tensor.dtype().size()

@@ -1,12 +1,10 @@
 //! The processor: threads, vector instructions, memory.
 
-mod arena;
 mod isa;
 mod pool;
 pub mod simd;
 mod slices;
 
-pub use arena::Arena;
 pub use isa::Isa;
 pub use pool::{ParallelFn, Pool};
 pub use slices::{Parts, split};

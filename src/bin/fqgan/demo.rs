@@ -93,15 +93,12 @@ fn formula_weights() -> Result<Source> {
 
 fn describe(codec: &Codec, device: &Device) -> Result {
     let config = codec.tokenizer.config();
-    let Device::Cpu(cpu) = device;
     say!(
-        "Tokenizer with sub-codebooks {}, {} codes of {} elements each, down-sampling {}; {} threads, {}.",
+        "Tokenizer with sub-codebooks {}, {} codes of {} elements each, down-sampling {}; {device}.",
         codec.codebooks().join(", "),
         config.codebook_size,
         config.code_dim,
-        codec.factor(),
-        cpu.pool.threads(),
-        cpu.isa.name()
+        codec.factor()
     )
 }
 

@@ -54,6 +54,8 @@ impl Op for LeakyRelu {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         let x = all[0].data::<f32>()?;
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => map(cpu, *self, x, x, outputs[0].data_mut::<f32>()?),
         }
         Ok(())
@@ -89,6 +91,8 @@ impl Op for LeakyReluBackward {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         let (x, grad) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => map(cpu, Slope(self.0.slope), x, grad, outputs[0].data_mut::<f32>()?),
         }
         Ok(())

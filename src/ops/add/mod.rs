@@ -2,6 +2,8 @@
 //! table of positions (t, c) on tokens (n, t, c).
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::{expect_type, inputs};
 use crate::backend::Device;
@@ -39,6 +41,8 @@ impl Op for Add {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda::add(cuda, all[0], all[1], &mut outputs[0]),
             Device::Cpu(cpu) => cpu::add(cpu, all[0], all[1], &mut outputs[0]),
         }
     }

@@ -108,6 +108,8 @@ impl Op for Score {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         let logits = all[0].data::<f32>()?;
         let sum = match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => sum(cx, cpu, *self, logits, logits)?,
         };
         outputs[0].data_mut::<f32>()?[0] = (sum / logits.len() as f64) as f32;
@@ -146,6 +148,8 @@ impl Op for ScoreBackward {
         let factor = f64::from(all[1].data::<f32>()?[0]) / logits.len() as f64;
         let rule = Slope(self.0, factor as f32);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => map(cpu, rule, logits, logits, outputs[0].data_mut::<f32>()?),
         }
         Ok(())

@@ -2,7 +2,6 @@
 //! dv = P^T dO, dS = P * (D - rowsum(P * D)), dq = scale dS k, dk = scale dS^T q.
 
 use super::Attention;
-use crate::backend::Device;
 use crate::backend::cpu::simd::{Kernel, Simd, math};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
@@ -96,9 +95,7 @@ fn run(
     grad: &[f32],
     to: [*mut f32; 3],
 ) -> Result<()> {
-    match cx.device {
-        Device::Cpu(cpu) => heads(cx, cpu, op, [b, t, d], row, from, grad, to),
-    }
+    heads(cx, cx.cpu("the gradient of attention")?, op, [b, t, d], row, from, grad, to)
 }
 
 /// Pointers that lanes share.

@@ -60,6 +60,8 @@ impl Op for Kept {
         let (mean, variance) = (all[2].data::<f32>()?, all[3].data::<f32>()?);
         let (scales, shifts) = outputs[0].data_mut::<f32>()?.split_at_mut(weight.len());
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             // A few hundred numbers.
             Device::Cpu(_) => {
                 for c in 0..weight.len() {
@@ -102,6 +104,8 @@ impl Op<2> for Keep {
         let (momentum, count) = (f64::from(self.momentum), self.positions as f64);
         let step = |old: f32, new: f64| (f64::from(old) + momentum * (new - f64::from(old))) as f32;
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(_) => {
                 for c in 0..mean.len() {
                     let r = f64::from(inverses[c]);

@@ -47,6 +47,8 @@ impl Op for Prepend {
         let (tokens, token) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(n * (t + 1), |_, row| {
                 let (image, i) = (row / (t + 1), row % (t + 1));
                 // SAFETY: one part a token.
@@ -98,6 +100,8 @@ impl Op for Tokens {
         let x = all[0].data::<f32>()?;
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(n, |_, image| {
                 // SAFETY: one part an image.
                 let to = unsafe { parts.slice(image * each..(image + 1) * each) };

@@ -56,6 +56,8 @@ impl Op for CodeEmbedding {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::code_embedding(*self, cpu, all[0], all[1], &mut outputs[0]),
         }
     }

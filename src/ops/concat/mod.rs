@@ -64,6 +64,8 @@ impl Op for Concat {
         let rows = out.len().checked_div(width).unwrap_or(0);
         let parts = Parts::new(out);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(rows, |_, row| {
                 // SAFETY: one part a row.
                 let mut to = unsafe { parts.slice(row * width..(row + 1) * width) };
@@ -120,6 +122,8 @@ impl Op for Columns {
         let rows = out.len().checked_div(count).unwrap_or(0);
         let parts = Parts::new(out);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(rows, |_, row| {
                 // SAFETY: one part a row.
                 let to = unsafe { parts.slice(row * count..(row + 1) * count) };

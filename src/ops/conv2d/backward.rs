@@ -111,6 +111,8 @@ impl Op for TurnFilter {
         let weight = all[0].data::<f32>()?;
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(c, |_, channel| {
                 // SAFETY: one part an output channel.
                 let to = unsafe { parts.slice(channel * k * taps..(channel + 1) * k * taps) };
@@ -152,6 +154,8 @@ impl Op for Spread {
         let x = all[0].data::<f32>()?;
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(n * rows, |_, row| {
                 let (image, y) = (row / rows, row % rows);
                 // SAFETY: one part a row.

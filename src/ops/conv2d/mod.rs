@@ -180,6 +180,8 @@ impl Op for Conv2d {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         let g = Geometry::new(self, all[0].desc(), all[1].desc())?;
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::forward(self, &g, cx, cpu, all, &mut outputs[0], None),
         }
     }
@@ -209,6 +211,8 @@ impl Op<2> for WithSums {
         let g = Geometry::new(&self.0, all[0].desc(), all[1].desc())?;
         let [out, sums] = outputs;
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::forward(&self.0, &g, cx, cpu, all, out, Some(sums)),
         }
     }

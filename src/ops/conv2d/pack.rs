@@ -1,5 +1,4 @@
 use super::{Conv2d, cpu};
-use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::{self, Cx, Prepare};
 use crate::tensor::{Allocate, DType, Desc, HeapAllocator, Layout, Tensor};
@@ -117,7 +116,7 @@ impl Pack {
                 )))
             };
         }
-        let Device::Cpu(cpu) = cx.device;
+        let cpu = cx.cpu("packing a weight of conv2d")?;
         // Three channels of a photograph are cheap, and their rounding is all of the picture's.
         let narrow = self.operands == DType::BF16 && cpu.isa.multiplies_bf16() && c >= 16;
         let operands = if narrow && c.is_multiple_of(2) { DType::BF16 } else { DType::F32 };
@@ -191,8 +190,6 @@ pub(super) fn packed(pack: &Pack, cx: Cx<'_>, weight: &Tensor, memory: &impl All
         Desc { shape: *weight.shape(), dtype: operands, layout: Layout::Packed(variant as u16) },
         memory.allocate(elements * operands.size())?,
     )?;
-    match cx.device {
-        Device::Cpu(cpu) => cpu::pack(variant, cx, cpu, weight, shape, &mut packed)?,
-    }
+    cpu::pack(variant, cx, cx.cpu("packing a weight of conv2d")?, weight, shape, &mut packed)?;
     Ok(packed)
 }

@@ -42,6 +42,8 @@ impl Op for CrossEntropyBackward {
         let grad = all[2].data::<f32>()?;
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(targets.len(), |_, row| {
                 let logits = &logits[row * n..(row + 1) * n];
                 // SAFETY: one part a row.

@@ -46,6 +46,8 @@ impl Op for Disentangle {
         let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
         let square = |(a, b): (&[f32], &[f32])| dot(a, b) * dot(a, b);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             // A few thousand numbers: plain loops in f64.
             Device::Cpu(_) => {
                 let sum: f64 = a.chunks_exact(d).zip(b.chunks_exact(d)).map(square).sum();
@@ -90,6 +92,8 @@ impl Op<2> for DisentangleBackward {
         let [da, db] = outputs;
         let (da, db) = (Parts::new(da.data_mut::<f32>()?), Parts::new(db.data_mut::<f32>()?));
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(rows, |_, row| {
                 let range = row * d..(row + 1) * d;
                 let (a, b) = (&a[range.clone()], &b[range.clone()]);

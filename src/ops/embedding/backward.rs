@@ -54,6 +54,8 @@ impl Op for EmbeddingBackward {
         let d = outputs[0].shape()[1];
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(self.rows.div_ceil(ROWS), |_, block| {
                 let rows = block * ROWS..self.rows.min((block + 1) * ROWS);
                 // SAFETY: one part a block.

@@ -42,6 +42,8 @@ impl Op for Gate {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => map(cpu, *self, a, b, outputs[0].data_mut::<f32>()?),
         }
         Ok(())
@@ -78,6 +80,8 @@ impl Op<2> for GateBackward {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 2]) -> Result<()> {
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => slopes(cpu, all, outputs),
         }
     }

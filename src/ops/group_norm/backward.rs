@@ -36,6 +36,8 @@ impl Op<2> for ApplyBackward {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 2]) -> Result<()> {
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::apply_backward(self, cx, cpu, all, outputs),
         }
     }
@@ -68,6 +70,8 @@ impl Op<3> for CoefficientsBackward {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 3]) -> Result<()> {
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             // A few thousand numbers: plain loops in f64.
             Device::Cpu(_) => self.run(all, outputs),
         }

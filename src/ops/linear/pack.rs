@@ -1,5 +1,4 @@
 use super::cpu;
-use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::{Cx, Prepare};
 use crate::tensor::{Allocate, DType, Desc, HeapAllocator, Layout, Tensor};
@@ -36,7 +35,7 @@ impl Prepare for Pack {
             [n, k, ref rest @ ..] if rest.iter().all(|&r| r == 1) => [n, k],
             _ => return Err(Error::invalid(format!("weight is {}, expected (n, k)", weight.desc()))),
         };
-        let Device::Cpu(cpu) = cx.device;
+        let cpu = cx.cpu("packing a weight of linear")?;
         let dtype = cpu::operands(cpu, self.operands);
         if (weight.dtype(), dtype) == (DType::F32, DType::F32) {
             let desc = Desc { layout: LATE, ..Desc::plain(extents, dtype) };

@@ -101,6 +101,8 @@ impl Op for MaxPoolBackward {
         // A last odd row is a block of its own.
         let pairs = h.div_ceil(2);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(n * pairs, |_, index| {
                 let (image, pair) = (index / pairs, index % pairs);
                 let begin = (image * h + 2 * pair) * w * c;

@@ -42,6 +42,8 @@ impl Op for Mean {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         let x = all[0].data::<f32>()?;
         let sum = match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => sum(cx, cpu, First, x, x)?,
         };
         outputs[0].data_mut::<f32>()?[0] = (sum / x.len() as f64) as f32;

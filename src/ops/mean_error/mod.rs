@@ -80,6 +80,8 @@ impl Op for MeanError {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
         let sum = match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => sum(cx, cpu, self.0, a, b)?,
         };
         outputs[0].data_mut::<f32>()?[0] = (sum / a.len() as f64) as f32;
@@ -123,6 +125,8 @@ impl Op for MeanErrorBackward {
         let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
         let factor = f64::from(all[2].data::<f32>()?[0]) / a.len() as f64;
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => map(cpu, Slope(self.0, factor as f32), a, b, outputs[0].data_mut::<f32>()?),
         }
         Ok(())

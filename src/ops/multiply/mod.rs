@@ -45,6 +45,8 @@ impl Op for Multiply {
         }
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(a.len().div_ceil(BLOCK), |_, block| {
                 let range = block * BLOCK..a.len().min((block + 1) * BLOCK);
                 // SAFETY: one part a block.

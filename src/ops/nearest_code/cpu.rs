@@ -50,7 +50,7 @@ pub(super) fn nearest_code(
 
 /// The elements of a packed tensor.
 fn floats(packed: &Tensor, count: usize) -> Result<&[f32]> {
-    let bytes = packed.storage().as_bytes();
+    let bytes = packed.storage().as_bytes()?;
     if bytes.len() / 4 < count || !(bytes.as_ptr() as usize).is_multiple_of(4) {
         return Err(Error::internal("a packed codebook is too short"));
     }

@@ -67,6 +67,8 @@ impl Op for NearestCode {
             Layout::Packed(_) => all[1],
         };
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::nearest_code(cx, cpu, all[0], codebook, &mut outputs[0]),
         }
     }

@@ -52,6 +52,8 @@ impl Op<3> for Adam {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 3]) -> Result<()> {
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::adam(self, cpu, all, outputs),
         }
     }
@@ -92,6 +94,8 @@ impl Op for Average {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         let (average, weight) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => map(cpu, *self, average, weight, outputs[0].data_mut::<f32>()?),
         }
         Ok(())
@@ -129,6 +133,8 @@ impl Op for Length {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         let x = all[0].data::<f32>()?;
         let square = match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => sum(cx, cpu, *self, x, x)?,
         };
         outputs[0].data_mut::<f32>()?[0] = square.sqrt() as f32;

@@ -39,6 +39,8 @@ impl Op for PerceptualDistance {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::forward(cx, cpu, all, &mut outputs[0]),
         }
     }
@@ -76,6 +78,8 @@ impl Op for PerceptualDistanceBackward {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::backward(cpu, all, &mut outputs[0]),
         }
     }

@@ -42,6 +42,8 @@ impl Op for ResizeNearest {
         let x = all[0].data::<f32>()?;
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(n * rows, |_, row| {
                 let from = &x[(row / rows * h + row % rows * h / rows) * w * c..][..w * c];
                 // SAFETY: one part a row.

@@ -53,6 +53,8 @@ impl Op for Rotary {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::rotary(self, cpu, all, &mut outputs[0], turn),
         }
     }

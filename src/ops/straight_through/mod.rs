@@ -44,6 +44,8 @@ impl Op for StraightThrough {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         let (z, q) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => map(cpu, Value, z, q, outputs[0].data_mut::<f32>()?),
         }
         Ok(())

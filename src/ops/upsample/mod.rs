@@ -42,6 +42,8 @@ impl Op for Upsample {
         let x = all[0].data::<f32>()?;
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(n * h, |_, row| {
                 let line = 2 * w * c;
                 // SAFETY: one part a row of x.
@@ -89,6 +91,8 @@ impl Op for FoldUpsample {
         let x = all[0].data::<f32>()?;
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(n * h, |_, row| {
                 let line = 2 * w * c;
                 let (upper, lower) = x[row * 2 * line..(row + 1) * 2 * line].split_at(line);

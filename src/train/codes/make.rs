@@ -157,7 +157,7 @@ fn of_weights(weights: &Source) -> Result<u32> {
     for (name, info) in weights.listing().iter().filter(|(_, info)| info.dtype.is_weight()) {
         let tensor = weights.tensor(name)?;
         hasher.update(name.as_bytes());
-        hasher.update(tensor.storage().as_bytes());
+        hasher.update(tensor.storage().as_bytes()?);
         tensor.storage().release();
         debug_assert_eq!(tensor.shape().count(), info.count());
     }

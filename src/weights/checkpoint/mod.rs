@@ -8,7 +8,7 @@ mod pickle;
 use super::listing::Info;
 use super::store::Store;
 use crate::error::{Context, Error, Result};
-use crate::tensor::{Allocate, Desc, HeapAllocator, Storage, Tensor};
+use crate::tensor::{Allocate, Desc, HeapAllocator, Tensor};
 use archive::{Archive, Member};
 use globals::TensorView;
 use pickle::{Node, Pickle, Value};
@@ -138,7 +138,7 @@ impl Checkpoint {
             }
         };
         let mut to = HeapAllocator.allocate(len)?;
-        copy_strided(view, &desc.shape, &from, &mut to.unique_mut()?[..len]);
+        copy_strided(view, &desc.shape, from.as_bytes()?, &mut to.unique_mut()?[..len]);
         Tensor::new(desc, to)
     }
 }
@@ -176,8 +176,8 @@ fn gathered(
 }
 
 /// Copies the elements one by one, the last axis fastest.
-fn copy_strided(view: &View, shape: &[usize], from: &Storage, to: &mut [u8]) {
-    let (from, size) = (from.as_bytes(), view.size);
+fn copy_strided(view: &View, shape: &[usize], from: &[u8], to: &mut [u8]) {
+    let size = view.size;
     let mut index = vec![0usize; shape.len()];
     let mut at = view.offset;
     for element in to.chunks_exact_mut(size) {

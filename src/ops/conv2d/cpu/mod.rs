@@ -113,7 +113,7 @@ impl Job<'_> {
     fn weights<O: Operand>(&self) -> Result<&[O]> {
         let (g, desc) = (&self.g, self.weight.desc());
         let count = Variant::of(desc).and_then(|v| packed_elements(v, O::DTYPE, [g.k, g.c, g.r, g.s]));
-        let bytes = self.weight.storage().as_bytes();
+        let bytes = self.weight.storage().as_bytes()?;
         let fits = |n: &usize| n * size_of::<O>() <= bytes.len() && bytes.as_ptr().cast::<O>().is_aligned();
         match count.filter(fits) {
             Some(count) if desc.dtype == O::DTYPE => {

@@ -105,7 +105,7 @@ fn multiply<O: Operand>(
 ) -> Result<()> {
     let each = k * PANEL;
     // SAFETY: every bit pattern is an operand.
-    let (head, panels, _) = unsafe { weight.storage().as_bytes().align_to::<O>() };
+    let (head, panels, _) = unsafe { weight.storage().as_bytes()?.align_to::<O>() };
     let count = n.div_ceil(PANEL);
     if !head.is_empty() || panels.len() < count * each {
         return Err(Error::invalid(format!("{}: its memory is not what linear packed", weight.desc())));

@@ -3,26 +3,46 @@ use crate::tensor::{Buffer, Storage};
 use std::cell::RefCell;
 use std::sync::Arc;
 
+/// Where an arena's buffers come from.
+pub trait Source: Send {
+    /// `bytes` bytes that nobody else holds.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    fn buffer(&self, bytes: usize) -> Result<Buffer>;
+}
+
+/// The processor's memory.
+pub struct Heap;
+
+impl Source for Heap {
+    fn buffer(&self, bytes: usize) -> Result<Buffer> {
+        Buffer::new(bytes)
+    }
+}
+
 /// Buffers that are handed out again when their last holder drops them: a buffer is free exactly when the
 /// arena's own reference is the only one. So nothing has to be given back, and steady state allocates
 /// nothing: not even the reference count.
 pub struct Arena {
     buffers: RefCell<Vec<Arc<Buffer>>>,
+    source: Box<dyn Source>,
     limit: Option<usize>,
     /// What of a buffer may be wasted: one part of so many; `None` for any part.
     waste: Option<usize>,
 }
 
 impl Arena {
-    /// An empty arena that will hold no more than `limit` bytes.
-    pub fn new(limit: Option<usize>) -> Arena {
-        Arena { buffers: RefCell::new(Vec::new()), limit, waste: None }
+    /// An empty arena of the source's memory that will hold no more than `limit` bytes.
+    pub fn new(source: Box<dyn Source>, limit: Option<usize>) -> Arena {
+        Arena { buffers: RefCell::new(Vec::new()), source, limit, waste: None }
     }
 
     /// The same, which wastes no more than a sixteenth of a buffer: for work whose sizes come again and again, and
     /// many of them at a time.
-    pub fn tight(self) -> Arena {
-        Arena { waste: Some(16), limit: self.limit, buffers: RefCell::new(self.buffers.take()) }
+    pub fn tight(mut self) -> Arena {
+        self.waste = Some(16);
+        self
     }
 
     /// Bytes held, in use or not.
@@ -65,7 +85,7 @@ impl Arena {
                 )));
             }
         }
-        let buffer = Arc::new(Buffer::new(bytes)?);
+        let buffer = Arc::new(self.source.buffer(bytes)?);
         buffer.set_pooled(true);
         buffers.push(Arc::clone(&buffer));
         Ok(Storage::Owned(buffer))
