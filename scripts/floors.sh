@@ -7,7 +7,7 @@ src=${1:-src}
 
 find "$src" -name '*.rs' | LC_ALL=C sort | xargs awk -v src="$src" '
 BEGIN {
-  split("error,rng files,tensor codes,backend weights image,exec,ops,nn,tokenizer far teachers,train eval,capi bin", floors, ",")
+  split("error,rng files,tensor codes npz,backend weights image,exec,ops,nn,tokenizer far teachers,train eval,capi bin", floors, ",")
   for (i in floors) { n = split(floors[i], rooms, " "); for (j = 1; j <= n; j++) floor[rooms[j]] = i + 0 }
 }
 function say(text) { print file ": " text; bad = 1 }

@@ -11,6 +11,8 @@ pub mod far;
 mod files;
 pub mod image;
 pub mod nn;
+#[cfg(any(feature = "eval", feature = "train"))]
+pub mod npz;
 pub mod ops;
 pub mod rng;
 pub mod teachers;

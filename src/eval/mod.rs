@@ -2,19 +2,27 @@
 
 mod crowd;
 mod distance;
+mod embedding;
 mod inception_score;
+mod journal;
 mod moments;
 mod neighbours;
 mod reconstruction;
+mod samples;
 mod ssim;
+mod study;
 
-pub use crowd::Crowd;
+pub use crowd::{Crowd, Wanted};
 pub use distance::frechet;
+pub use embedding::{embed, silhouette};
 pub use inception_score::inception_score;
+pub use journal::Journal;
 pub use moments::{Gaussian, Moments};
 pub use neighbours::{Neighbours, precision_recall};
-pub use reconstruction::{Judges, Reconstruction, reconstruction};
+pub use reconstruction::{Judges, Measuring, Reconstruction};
+pub use samples::{Reference, Standing, Watching, standing};
 pub use ssim::ssim;
+pub use study::{Seen, Study, study};
 
 use crate::error::{Error, Result};
 

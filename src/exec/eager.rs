@@ -1,7 +1,8 @@
-use super::{Cx, Exec, MAX_INPUTS, Op, Param, Prepare};
+use super::{Cx, Exec, MAX_INPUTS, Op, Param, Prepare, profile};
 use crate::backend::{Device, Workspace};
 use crate::error::{Context, Error, Result};
 use crate::tensor::{DType, Desc, Shape, Tensor};
+use std::time::Instant;
 
 /// Runs an operation and forgets it: inference. A dropped value's memory is reused at once.
 #[derive(Clone, Copy)]
@@ -35,14 +36,19 @@ impl<'a> Eager<'a> {
                 *desc = *input.desc();
             }
             let wanted = op.outputs(descs)?;
-            self.workspace.count(op.cost(descs).flops);
+            let flops = op.cost(descs).flops;
+            self.workspace.count(flops);
             let mut outputs = [const { None }; N];
             for (slot, desc) in outputs.iter_mut().zip(wanted) {
                 *slot = Some(self.workspace.tensor(desc)?);
             }
             // Every slot was filled above.
             let mut outputs = outputs.map(|slot| slot.unwrap_or_else(|| unreachable!()));
+            let began = profile::is_on().then(Instant::now);
             op.forward(self.cx(), inputs, &mut outputs)?;
+            if let Some(began) = began {
+                profile::note(O::NAME, began.elapsed(), flops);
+            }
             Ok(outputs)
         };
         run().context(|| O::NAME)

@@ -4,11 +4,13 @@
 mod eager;
 mod param;
 mod part;
+mod profile;
 mod tape;
 mod variant;
 
 pub use eager::Eager;
 pub use param::{Param, Prepare};
+pub use profile::{Spent, profile};
 pub use tape::{Sum, Tape, Var};
 pub use variant::forced_variant;
 

@@ -16,7 +16,7 @@ mod vit;
 pub use clip::{Clip, ClipShape};
 pub use dinov2::DinoV2;
 pub use discriminator::Discriminator;
-pub use inception::{Inception, Judgement};
+pub use inception::{Inception, Judgement, Variant};
 pub use lpips::Lpips;
 
 use crate::error::{Error, Result};

@@ -5,7 +5,7 @@ use crate::ops::resize_nearest::ResizeNearest;
 use crate::tensor::Tensor;
 
 /// Colours as a network was trained on them: x * scale + shift, a channel each.
-pub(super) struct Colours(Param);
+pub struct Colours(Param);
 
 impl Colours {
     /// From pixels in \[-1, 1\] to (value in \[0, 1\] - mean) / std.
@@ -18,7 +18,7 @@ impl Colours {
         Colours::affine([0, 1, 2].map(|c| 1.0 / scale[c]), [0, 1, 2].map(|c| -shift[c] / scale[c]))
     }
 
-    fn affine(scale: [f64; 3], shift: [f64; 3]) -> Result<Colours> {
+    pub(super) fn affine(scale: [f64; 3], shift: [f64; 3]) -> Result<Colours> {
         let values: Vec<f32> = scale.iter().chain(&shift).map(|&v| v as f32).collect();
         Ok(Colours(Param::new("colours", Tensor::from_slice([1, 2, 3], &values)?)))
     }

@@ -83,6 +83,16 @@ impl Tokenizer {
         &self.config
     }
 
+    /// The normalised vectors that a sub-codebook's codes stand for, (N, d); none of a sub-codebook that is not there.
+    ///
+    /// # Errors
+    /// `Internal` if ever.
+    pub fn code_vectors(&self, branch: usize) -> Result<&[f32]> {
+        let all = self.model.quantizer.rows().data::<f32>()?;
+        let each = self.config.codebook_size * self.config.code_dim;
+        Ok(all.chunks_exact(each).nth(branch).unwrap_or_default())
+    }
+
     /// The grid that pictures of this size become.
     ///
     /// # Errors

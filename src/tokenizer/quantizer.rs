@@ -46,6 +46,11 @@ impl Quantizer {
         Ok(Quantizer { codebooks, table })
     }
 
+    /// The normalised rows of all codebooks, (k, N, d).
+    pub(super) fn rows(&self) -> &Tensor {
+        self.table.file()
+    }
+
     /// Latents (n, h, w, d) of one branch to codes (n, h, w): the row of the smallest angle.
     pub(super) fn codes<E: Exec>(&self, e: &E, latents: &E::Value, branch: usize) -> Result<E::Value> {
         let codebook = e.prepared(&self.codebooks[branch], &Codebook)?;

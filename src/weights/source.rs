@@ -4,6 +4,7 @@ use super::listing::{FileType, Info, Listing};
 use super::store::Store;
 use crate::error::{Context, Error, Result};
 use crate::tensor::{Bytes, Desc, FileMap, Tensor};
+use crc32fast::Hasher;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
@@ -227,6 +228,22 @@ impl Source {
     /// `Format` when there is none, and those of [`Source::get`].
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         self.get(name)?.ok_or_else(|| Error::format(format!("{}: tensor {name} is missing", self.name)))
+    }
+
+    /// CRC-32 of the names and bytes of all weights: whether two files hold the same.
+    ///
+    /// # Errors
+    /// Those of [`Source::get`].
+    pub fn fingerprint(&self) -> Result<u32> {
+        let mut hasher = Hasher::new();
+        for (name, info) in self.listing.iter().filter(|(_, info)| info.dtype.is_weight()) {
+            let tensor = self.tensor(name)?;
+            hasher.update(name.as_bytes());
+            hasher.update(tensor.storage().as_bytes()?);
+            tensor.storage().release();
+            debug_assert_eq!(tensor.shape().count(), info.count());
+        }
+        Ok(hasher.finalize())
     }
 
     fn load(&self, name: &str, info: &Info) -> Result<Tensor> {

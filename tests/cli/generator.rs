@@ -5,14 +5,14 @@ use fqgan::codes::{Codes, Info};
 use fqgan::far;
 
 /// A folder with the small tokenizer and a generator, `far.safetensors`.
-fn place_with(config: &far::Config) -> Place {
+pub fn place_with(config: &far::Config) -> Place {
     let place = Place::new();
     save(&place.path("far.safetensors"), &config.manifest(), &config.metadata());
     place
 }
 
 /// A small generator of the small tokenizer's codes.
-fn generator() -> far::Config {
+pub fn generator() -> far::Config {
     far::Config {
         codebooks: 2,
         codebook_size: 200,

@@ -5,9 +5,17 @@
 mod codes;
 #[cfg(all(feature = "eval", feature = "train"))]
 mod eval;
+#[cfg(all(feature = "eval", feature = "train"))]
+mod eval_samples;
 #[cfg(feature = "train")]
 mod far_training;
+#[cfg(all(feature = "eval", feature = "train"))]
+mod figures;
 mod generator;
+#[cfg(all(feature = "eval", feature = "train", unix))]
+mod paper;
+#[cfg(all(feature = "eval", feature = "train"))]
+mod sampling;
 #[cfg(feature = "train")]
 mod teacher;
 mod training;

@@ -8,6 +8,8 @@ mod bf16;
 mod far;
 mod far_step;
 #[cfg(feature = "eval")]
+mod graph;
+#[cfg(feature = "eval")]
 mod metrics;
 mod teachers;
 mod tokenizer;

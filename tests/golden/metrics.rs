@@ -4,7 +4,9 @@ use crate::common;
 use crate::teachers::formula;
 use fqgan::backend::Device;
 use fqgan::backend::cpu::Cpu;
-use fqgan::eval::{Crowd, Judges, Moments, frechet, inception_score, precision_recall, reconstruction};
+use fqgan::eval::{
+    Crowd, Judges, Measuring, Moments, Study, Wanted, frechet, inception_score, precision_recall, study,
+};
 use fqgan::exec::Eager;
 use fqgan::image::Picture;
 use fqgan::teachers::{Inception, Lpips};
@@ -50,6 +52,12 @@ fn of_features() {
 
 const PHOTOGRAPHS: [&str; 2] = ["astronaut_256.png", "chelsea_256.png"];
 
+const WANTED: Wanted = Wanted { features: true, spatial: true, classes: true };
+
+fn see(crowd: &mut Crowd, e: &Eager<'_>, inception: &Inception, picture: Picture) {
+    crowd.push(&Crowd::look(e, inception, &[picture], WANTED).unwrap()).unwrap();
+}
+
 /// Pictures one by one: the mean of the golden features, the score of the golden logits.
 #[test]
 fn of_a_crowd() {
@@ -57,9 +65,9 @@ fn of_a_crowd() {
     let workspace = device.workspace(None);
     let e = Eager::new(&device, &workspace);
     let inception = Inception::open(&formula("fid_inception_v3")).unwrap();
-    let mut crowd = Crowd::new().unwrap();
+    let mut crowd = Crowd::new(WANTED).unwrap();
     for name in PHOTOGRAPHS {
-        crowd.see(&e, &inception, &[Picture::load(common::golden(name)).unwrap()]).unwrap();
+        see(&mut crowd, &e, &inception, Picture::load(common::golden(name)).unwrap());
     }
     let golden = Source::open(common::golden("teachers.safetensors"), Map::On).unwrap();
     let rows = |name: &str| -> Vec<Vec<f64>> {
@@ -68,7 +76,8 @@ fn of_a_crowd() {
         tensor.data::<f32>().unwrap().chunks_exact(tensor.shape()[1]).map(wide).collect()
     };
     let features = rows("inception_pool3");
-    let gaussian = crowd.gaussian().unwrap();
+    let (gaussian, spatial) = crowd.gaussians().unwrap();
+    assert_eq!(spatial.unwrap().mean.len(), 17 * 17 * 7);
     assert!(gaussian.is_short());
     for (i, found) in gaussian.mean.iter().enumerate() {
         let wanted = 0.5 * (features[0][i] + features[1][i]);
@@ -85,7 +94,7 @@ fn of_a_crowd() {
     assert!((crowd.score(5000).unwrap().0 / wanted - 1.0).abs() < BOUND);
 }
 
-/// What `reconstruction` says of LPIPS and rFID, against the same networks asked one by one.
+/// What `Measuring` says of LPIPS and rFID, against the same networks asked one by one.
 #[test]
 fn of_reconstructions() {
     let folder = tempfile::tempdir().unwrap();
@@ -97,12 +106,15 @@ fn of_reconstructions() {
         lpips: Some(Lpips::open(&vgg, &vgg).unwrap()),
         inception: Some(Inception::open(&formula("fid_inception_v3")).unwrap()),
     };
-    let all = PHOTOGRAPHS.into_iter().map(|name| Picture::load(common::golden(name)));
-    let found = reconstruction(&device, &tokenizer, all, 64, &judges, |_, _| Ok(())).unwrap();
+    let mut measuring = Measuring::new(&device, &tokenizer, &judges, 64).unwrap();
+    let read = |i: usize| Picture::load(common::golden(PHOTOGRAPHS[i]));
+    assert_eq!(study(&mut measuring, 2, read, None, |_, _| Ok(())).unwrap().0.pictures, 2);
+    assert!(measuring.take(&[0; 12]).unwrap_err().message().contains("an entry of 12 bytes"));
+    let found = measuring.finish().unwrap();
 
     let workspace = device.workspace(None);
     let e = Eager::new(&device, &workspace);
-    let (mut before, mut after) = (Crowd::new().unwrap(), Crowd::new().unwrap());
+    let (mut before, mut after) = (Crowd::new(WANTED).unwrap(), Crowd::new(WANTED).unwrap());
     let mut distance = 0.0;
     for name in PHOTOGRAPHS {
         let original = Picture::load(common::golden(name)).unwrap().center_crop(64).unwrap();
@@ -121,13 +133,16 @@ fn of_reconstructions() {
         let each = lpips.distance(&e, &tensor(&back), &others).unwrap();
         distance += f64::from(each.data::<f32>().unwrap()[0]) / 2.0;
         let inception = judges.inception.as_ref().unwrap();
-        before.see(&e, inception, &[original]).unwrap();
-        after.see(&e, inception, &[back]).unwrap();
+        see(&mut before, &e, inception, original);
+        see(&mut after, &e, inception, back);
     }
     let near =
         |found: f64, wanted: f64| assert!((found / wanted - 1.0).abs() < 1e-5, "{found}, expected {wanted}");
     near(found.lpips.unwrap(), distance);
-    near(found.rfid.unwrap(), frechet(&before.gaussian().unwrap(), &after.gaussian().unwrap()).unwrap());
+    near(
+        found.rfid.unwrap(),
+        frechet(&before.gaussians().unwrap().0, &after.gaussians().unwrap().0).unwrap(),
+    );
     near(found.inception_score.unwrap().0, after.score(5000).unwrap().0);
     assert!(found.too_few_for_rfid && found.pictures == 2);
 }

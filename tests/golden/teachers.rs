@@ -34,7 +34,7 @@ fn device() -> Device {
 }
 
 #[track_caller]
-fn compare(what: &str, got: &Tensor) {
+pub fn compare(what: &str, got: &Tensor) {
     let golden = Source::open(common::golden("teachers.safetensors"), Map::On).unwrap().tensor(what).unwrap();
     let (got, want) = (got.data::<f32>().unwrap(), golden.data::<f32>().unwrap());
     assert_eq!(got.len(), want.len(), "{what}");

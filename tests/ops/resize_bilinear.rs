@@ -1,13 +1,16 @@
 use crate::table::{Case, check, random, refuses};
-use fqgan::ops::resize_bilinear::ResizeBilinear;
+use fqgan::ops::resize_bilinear::{Grid, ResizeBilinear};
 use fqgan::tensor::DType;
 
-fn case(seed: u64, shape: [usize; 4], to: [usize; 2]) -> Case {
-    Case::new(ResizeBilinear { to }, vec![random(seed, &shape, DType::F32)], 2e-6, move |all| {
+fn case(seed: u64, shape: [usize; 4], to: [usize; 2], grid: Grid) -> Case {
+    Case::new(ResizeBilinear { to, grid }, vec![random(seed, &shape, DType::F32)], 2e-6, move |all| {
         let [n, h, w, c] = shape;
         // Of a pixel, the weight that each of the picture has: a tent, and what falls over an edge goes to the edge.
         let weight = |at: usize, i: usize, from: usize, to: usize| {
-            let place = (i as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+            let place = match grid {
+                Grid::Centres => (i as f64 + 0.5) * from as f64 / to as f64 - 0.5,
+                Grid::Corners => i as f64 * from as f64 / to as f64,
+            };
             (1.0 - (place.clamp(0.0, from as f64 - 1.0) - at as f64).abs()).max(0.0)
         };
         let mut out = Vec::new();
@@ -30,7 +33,7 @@ fn case(seed: u64, shape: [usize; 4], to: [usize; 2]) -> Case {
 }
 
 pub fn published() -> Vec<Case> {
-    vec![case(1, [1, 256, 256, 3], [299, 299])]
+    [Grid::Centres, Grid::Corners].map(|grid| case(1, [1, 256, 256, 3], [299, 299], grid)).into()
 }
 
 #[test]
@@ -44,11 +47,16 @@ fn corners() {
         ([0, 4, 4, 3], [2, 2]),
         ([1, 20, 16, 3], [9, 31]),
     ] {
-        check(&case(1, shape, to));
+        check(&case(1, shape, to, Grid::Centres));
+        check(&case(2, shape, to, Grid::Corners));
     }
     let empty = random(1, &[1, 0, 3, 3], DType::F32);
-    refuses(ResizeBilinear { to: [2, 2] }, &[&empty], "cannot be resized to 2 x 2");
+    refuses(ResizeBilinear { to: [2, 2], grid: Grid::Centres }, &[&empty], "cannot be resized to 2 x 2");
     let x = random(1, &[1, 2, 3, 3], DType::F32);
-    refuses(ResizeBilinear { to: [usize::MAX, 2] }, &[&x], "cannot be resized");
-    refuses(ResizeBilinear { to: [2, 2] }, &[&random(1, &[2, 3, 3], DType::F32)], "expected 4 axes");
+    refuses(ResizeBilinear { to: [usize::MAX, 2], grid: Grid::Corners }, &[&x], "cannot be resized");
+    refuses(
+        ResizeBilinear { to: [2, 2], grid: Grid::Centres },
+        &[&random(1, &[2, 3, 3], DType::F32)],
+        "expected 4 axes",
+    );
 }

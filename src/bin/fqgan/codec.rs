@@ -58,6 +58,16 @@ enum OperandsArg {
     Bf16,
 }
 
+impl ModelArgs {
+    /// The operands' type, by name.
+    pub fn type_name(&self) -> &'static str {
+        match self.precision {
+            OperandsArg::F32 => "f32",
+            OperandsArg::Bf16 => "bf16",
+        }
+    }
+}
+
 /// What of a picture is encoded.
 #[derive(Args)]
 pub struct PictureArgs {

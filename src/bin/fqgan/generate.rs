@@ -1,11 +1,10 @@
 use crate::failure::{Result, usage};
 use crate::files::{self, Target};
-use crate::generator::{GeneratorArgs, Pair};
+use crate::generator::{GeneratorArgs, Pair, SamplingArgs};
 use crate::print::say;
 use crate::progress;
 use fqgan::Error;
 use fqgan::codes::Codes;
-use fqgan::far::Sampling;
 use fqgan::image::{Cell, Picture, grid};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -35,21 +34,8 @@ pub struct Args {
     /// Write the codes to a .fqc file, too
     #[arg(long, value_name = "FILE")]
     codes: Option<PathBuf>,
-    /// How much the class counts: 1 not more than it would, 2 as in the paper
-    #[arg(long, value_name = "SCALE", default_value_t = 2.0)]
-    guidance: f32,
-    /// Number that the random choices follow from
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Below 1 likelier codes are drawn more often, above 1 less
-    #[arg(long, value_name = "T", default_value_t = 1.0)]
-    temperature: f32,
-    /// Draw from the N likeliest codes only; 1 always takes the likeliest [default: all]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    top_k: usize,
-    /// Draw from the likeliest codes that together have this probability only
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    top_p: f32,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     /// Keep the upper N rows of codes of a picture or code file, and make the rest
     #[arg(long, num_args = 2, value_names = ["N", "FILE"])]
     resume_rows: Option<Vec<String>>,
@@ -112,14 +98,7 @@ fn output(path: &Path) -> Result<Output> {
 fn make(args: &Args, pair: &Pair, classes: &[u32]) -> Result<Codes> {
     let config = pair.generator.config();
     let info = pair.generator.codes_info(classes.len());
-    let mut sampling = Sampling {
-        guidance: args.guidance,
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        seed: args.seed,
-        ..Sampling::default()
-    };
+    let mut sampling = args.sampling.sampling();
     let mut codes = vec![0; info.len()?];
     if let Some([rows, file]) = args.resume_rows.as_deref() {
         let rows = rows.parse().ok().filter(|rows| (1..=config.grid_height).contains(rows));

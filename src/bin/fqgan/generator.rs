@@ -8,7 +8,7 @@ use fqgan::Error;
 use fqgan::backend::Device;
 use fqgan::codes::{Codes, Info};
 use fqgan::error::Context;
-use fqgan::far::{Generator, Options};
+use fqgan::far::{Generator, Options, Sampling};
 use fqgan::image::Picture;
 use fqgan::nn::Precision;
 use fqgan::weights::{Map, Source};
@@ -36,6 +36,39 @@ pub struct GeneratorArgs {
     /// Print errors only
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// How codes are drawn.
+#[derive(Args)]
+pub struct SamplingArgs {
+    /// How much the class counts: 1 not more than it would, 2 as in the paper
+    #[arg(long, value_name = "SCALE", default_value_t = 2.0)]
+    guidance: f32,
+    /// Number that the random choices follow from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Below 1 likelier codes are drawn more often, above 1 less
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    temperature: f32,
+    /// Draw from the N likeliest codes only; 1 always takes the likeliest [default: all]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    top_k: usize,
+    /// Draw from the likeliest codes that together have this probability only
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    top_p: f32,
+}
+
+impl SamplingArgs {
+    pub fn sampling(&self) -> Sampling {
+        Sampling {
+            guidance: self.guidance,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            seed: self.seed,
+            ..Sampling::default()
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -109,6 +142,13 @@ impl Pair {
             Some(codec) => codec.codebooks().into_iter().map(str::to_owned).collect(),
             None => (0..self.generator.config().codebooks).map(|k| format!("sub-code {k}")).collect(),
         }
+    }
+
+    /// Height and width of pictures.
+    #[cfg(all(feature = "eval", feature = "train"))]
+    pub fn picture_size(&self) -> fqgan::Result<[usize; 2]> {
+        let (config, factor) = (self.generator.config(), self.codec()?.factor());
+        Ok([config.grid_height * factor, config.grid_width * factor])
     }
 
     /// The pictures of codes.

@@ -5,18 +5,26 @@ mod compare;
 mod convert;
 mod decode;
 mod demo;
+#[cfg(all(feature = "eval", feature = "train"))]
+mod draw;
 mod encode;
 #[cfg(all(feature = "eval", feature = "train"))]
 mod eval;
 mod failure;
+#[cfg(all(feature = "eval", feature = "train"))]
+mod figure;
 mod files;
 mod generate;
 mod generator;
 mod grid;
 mod inspect;
+#[cfg(all(feature = "eval", feature = "train"))]
+mod page;
 mod print;
 mod progress;
 mod reconstruct;
+#[cfg(all(feature = "eval", feature = "train"))]
+mod sample;
 mod score;
 
 use clap::{Parser, Subcommand};
@@ -49,9 +57,13 @@ enum Command {
     Decode(decode::Args),
     Reconstruct(reconstruct::Args),
     Generate(generate::Args),
+    #[cfg(all(feature = "eval", feature = "train"))]
+    Sample(sample::Args),
     Score(score::Args),
     #[cfg(all(feature = "eval", feature = "train"))]
     Eval(eval::Args),
+    #[cfg(all(feature = "eval", feature = "train"))]
+    Figure(figure::Args),
     Demo(demo::Args),
     Inspect(inspect::Args),
     Convert(convert::Args),
@@ -63,9 +75,13 @@ fn main() -> ExitCode {
         Command::Decode(args) => decode::run(&args),
         Command::Reconstruct(args) => reconstruct::run(&args),
         Command::Generate(args) => generate::run(&args),
+        #[cfg(all(feature = "eval", feature = "train"))]
+        Command::Sample(args) => sample::run(&args),
         Command::Score(args) => score::run(&args),
         #[cfg(all(feature = "eval", feature = "train"))]
         Command::Eval(args) => eval::run(&args),
+        #[cfg(all(feature = "eval", feature = "train"))]
+        Command::Figure(args) => figure::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),

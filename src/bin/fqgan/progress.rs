@@ -50,6 +50,12 @@ pub fn codes(quiet: bool) -> ProgressBar {
     styled(0, "{bar:30} {pos}/{len} codes, {per_sec} (about {eta} left)")
 }
 
+/// A bar over pictures that are looked at.
+#[cfg(all(feature = "eval", feature = "train"))]
+pub fn pictures(count: usize) -> ProgressBar {
+    styled(count, "{bar:30} {pos}/{len} pictures, {per_sec} (about {eta} left)")
+}
+
 fn styled(len: usize, template: &str) -> ProgressBar {
     let bar = ProgressBar::new(len as u64);
     match ProgressStyle::with_template(template) {

@@ -1,6 +1,5 @@
-//! Pictures to another size by bilinear interpolation, sampled at pixel centres, edges repeated: what
-//! `torch.nn.functional.interpolate(size=..., mode="bilinear", align_corners=False)` computes. Nothing is averaged when
-//! shrinking. What Inception is shown.
+//! Pictures to another size by bilinear interpolation, edges repeated: what Inception is shown. Nothing is averaged when
+//! shrinking. Two ways to place the samples are in use, and figures differ by them.
 
 use super::check::{dims, expect_type, inputs};
 use crate::backend::Device;
@@ -14,11 +13,28 @@ use crate::tensor::{DType, Desc, Tensor};
 pub struct ResizeBilinear {
     /// Rows and columns wanted.
     pub to: [usize; 2],
+    /// Where samples lie.
+    pub grid: Grid,
+}
+
+/// Where the samples of an axis lie among its pixels; `scale` is the old size over the new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grid {
+    /// At (i + 1/2) scale - 1/2, so that centres of pixels fall on centres: PyTorch's `interpolate(mode="bilinear",
+    /// align_corners=False)`.
+    Centres,
+    /// At i scale: TensorFlow's `ResizeBilinear` of before 2019.
+    Corners,
 }
 
 /// The two pixels of an axis that pixel `i` lies between, and the share of the second.
-fn between(i: usize, from: usize, to: usize) -> ([usize; 2], f32) {
-    let place = ((i as f64 + 0.5) * (from as f64 / to as f64) - 0.5).clamp(0.0, (from - 1) as f64);
+fn between(grid: Grid, i: usize, from: usize, to: usize) -> ([usize; 2], f32) {
+    let scale = from as f64 / to as f64;
+    let place = match grid {
+        Grid::Centres => (i as f64 + 0.5) * scale - 0.5,
+        Grid::Corners => i as f64 * scale,
+    };
+    let place = place.clamp(0.0, (from - 1) as f64);
     let first = place as usize;
     ([first, (first + 1).min(from - 1)], (place - first as f64) as f32)
 }
@@ -54,12 +70,12 @@ impl Op for ResizeBilinear {
             Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(n * rows, |_, row| {
                 let (image, y) = (row / rows, row % rows);
-                let (lines, down) = between(y, h, rows);
+                let (lines, down) = between(self.grid, y, h, rows);
                 let [upper, lower] = lines.map(|y| &x[(image * h + y) * w * c..][..w * c]);
                 // SAFETY: one part a row of the output.
                 let to = unsafe { parts.slice(row * columns * c..(row + 1) * columns * c) };
                 for (i, to) in to.chunks_exact_mut(c.max(1)).enumerate() {
-                    let ([left, right], across) = between(i, w, columns);
+                    let ([left, right], across) = between(self.grid, i, w, columns);
                     for (channel, to) in to.iter_mut().enumerate() {
                         let at = [left * c + channel, right * c + channel];
                         let of = |line: &[f32]| line[at[0]] * (1.0 - across) + line[at[1]] * across;

@@ -4,7 +4,6 @@ use crate::image::{Picture, View};
 use crate::tokenizer::Tokenizer;
 use crate::train::data::{Pictures, Unreadable};
 use crate::weights::Source;
-use crc32fast::Hasher;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
@@ -44,9 +43,9 @@ impl Making {
             shard: self.shard,
             origin: format!(
                 "pictures {:08x}, size {}, weights {:08x}",
-                of_pictures(pictures),
+                pictures.fingerprint(),
                 self.size,
-                of_weights(weights)?
+                weights.fingerprint()?
             ),
         };
         about.check()?;
@@ -139,27 +138,4 @@ fn encode(
         })
     };
     Ok(group.iter().map(one).collect())
-}
-
-/// CRC-32 of the names and labels.
-fn of_pictures(pictures: &Pictures) -> u32 {
-    let mut hasher = Hasher::new();
-    for i in 0..pictures.len() {
-        hasher.update(pictures.name(i).as_bytes());
-        hasher.update(&pictures.label(i).to_le_bytes());
-    }
-    hasher.finalize()
-}
-
-/// CRC-32 of the names and bytes of all weights.
-fn of_weights(weights: &Source) -> Result<u32> {
-    let mut hasher = Hasher::new();
-    for (name, info) in weights.listing().iter().filter(|(_, info)| info.dtype.is_weight()) {
-        let tensor = weights.tensor(name)?;
-        hasher.update(name.as_bytes());
-        hasher.update(tensor.storage().as_bytes()?);
-        tensor.storage().release();
-        debug_assert_eq!(tensor.shape().count(), info.count());
-    }
-    Ok(hasher.finalize())
 }

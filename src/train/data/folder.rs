@@ -11,12 +11,14 @@ pub struct Contents {
     pub pictures: Vec<OsString>,
     pub folders: Vec<OsString>,
     pub tars: Vec<OsString>,
+    pub arrays: Vec<OsString>,
 }
 
 /// How deep a class may be; links that go round end there.
 const DEEPEST: usize = 16;
 
-/// Reads a folder. Names that begin with a dot are passed over, and files that are neither pictures nor tars.
+/// Reads a folder. Names that begin with a dot are passed over, and files that are neither pictures, tars nor arrays of
+/// pictures.
 ///
 /// # Errors
 /// `Io`.
@@ -41,11 +43,14 @@ pub fn contents(path: &Path) -> Result<Contents> {
             contents.pictures.push(name);
         } else if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("tar")) {
             contents.tars.push(name);
+        } else if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz")) {
+            contents.arrays.push(name);
         }
     }
     contents.pictures.sort();
     contents.folders.sort();
     contents.tars.sort();
+    contents.arrays.sort();
     Ok(contents)
 }
 

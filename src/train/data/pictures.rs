@@ -2,6 +2,8 @@ use super::folder::{self, Contents};
 use super::shard::{Index, Member, Shard};
 use crate::error::{Context, Error, Result};
 use crate::image::{Load, Picture};
+use crate::npz::{Npz, Rows};
+use crc32fast::Hasher;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,12 +23,15 @@ enum Places {
     Files(Vec<PathBuf>),
     /// Members of tars, and which tar that is.
     Members { shards: Vec<Shard>, members: Vec<(u32, Member)> },
+    /// Names and rows of arrays, and the first picture of each.
+    Rows { arrays: Vec<(String, Rows)>, firsts: Vec<usize> },
 }
 
 impl Pictures {
     /// The pictures (`.png`, `.jpg`, `.jpeg`, `.jpe`, `.webp`) of one of these:
     /// - a folder of folders: a class each, also one without pictures; what lies deeper belongs to it;
     /// - a folder of pictures: one class of the folder's name;
+    /// - a folder of `.npz` files, or one, whose `arr_0` is (n, height, width, 3) bytes: one class of its name;
     /// - a folder of tars, or a tar, read in place; tars may lie in tars. The class of a picture is the folder it lies
     ///   in inside its tar; without one, its tar (`n01440764.tar`, be it in another tar); unless the names in any
     ///   such tar differ in what stands before the last `_` (`n01440764_10026.JPEG`): then it is that.
@@ -43,7 +48,17 @@ impl Pictures {
         let pictures = if about.is_dir() {
             let contents = folder::contents(path)?;
             match contents {
-                Contents { ref tars, ref folders, ref pictures } if !tars.is_empty() => {
+                Contents { ref arrays, ref tars, ref folders, ref pictures } if !arrays.is_empty() => {
+                    if !folders.is_empty() || !pictures.is_empty() || !tars.is_empty() {
+                        return Err(mixed(
+                            path,
+                            "arrays (.npz) beside tars, folders or pictures",
+                            "only arrays",
+                        ));
+                    }
+                    Pictures::of_arrays(path, arrays.iter().map(|array| path.join(array)))?
+                }
+                Contents { ref tars, ref folders, ref pictures, .. } if !tars.is_empty() => {
                     if !folders.is_empty() || !pictures.is_empty() {
                         return Err(mixed(path, "tars beside folders or pictures", "only tars"));
                     }
@@ -59,15 +74,17 @@ impl Pictures {
             }
         } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("tar")) {
             Pictures::of_tars(path, std::iter::once(path.to_path_buf()))?
+        } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz")) {
+            Pictures::of_arrays(path, std::iter::once(path.to_path_buf()))?
         } else {
             return Err(Error::invalid(format!(
-                "{}: expected a folder, or a tar by the name of .tar (not compressed: it is read in place)",
+                "{}: expected a folder, an .npz, or a tar by the name of .tar (not compressed: it is read in place)",
                 path.display()
             )));
         };
         match pictures.len() {
             0 => Err(Error::invalid(format!(
-                "{}: no pictures there, expected .png, .jpg or .webp files, folders or tars of them",
+                "{}: no pictures there, expected .png, .jpg or .webp files, folders or tars of them, or an .npz",
                 path.display()
             ))),
             n if u32::try_from(n).is_err() => {
@@ -114,6 +131,31 @@ impl Pictures {
         })
     }
 
+    fn of_arrays(path: &Path, files: impl Iterator<Item = PathBuf>) -> Result<Pictures> {
+        let (mut arrays, mut firsts, mut count) = (Vec::new(), Vec::new(), 0);
+        for file in files {
+            let rows = Rows::open(&Npz::open(&file)?, "arr_0")?;
+            if rows.shape().len() != 3 || rows.shape()[2] != 3 {
+                return Err(Error::format(format!(
+                    "{}: arr_0 has rows of {:?}, expected pictures (height, width, 3)",
+                    file.display(),
+                    rows.shape()
+                )));
+            }
+            firsts.push(count);
+            count += rows.count();
+            let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            arrays.push((name, rows));
+        }
+        let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Pictures {
+            root: path.to_path_buf(),
+            classes: vec![name],
+            labels: vec![0; count],
+            places: Places::Rows { arrays, firsts },
+        })
+    }
+
     /// How many there are, 1 to 2^32 - 1.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
@@ -141,6 +183,10 @@ impl Pictures {
         match &self.places {
             Places::Files(files) => files[picture].to_string_lossy(),
             Places::Members { members, .. } => Cow::Borrowed(&members[picture].1.name),
+            Places::Rows { arrays, firsts } => {
+                let (array, row) = row(firsts, picture);
+                Cow::Owned(format!("{}/arr_0[{row}]", arrays[array].0))
+            }
         }
     }
 
@@ -184,8 +230,29 @@ impl Pictures {
                 let bytes = shards[*shard as usize].read(member.offset, member.len)?;
                 Load::default().decode(&bytes).context(|| &member.name)
             }
+            Places::Rows { arrays, firsts } => {
+                let (array, row) = row(firsts, picture);
+                let rows = &arrays[array].1;
+                Picture::from_pixels(rows.shape()[1], rows.shape()[0], rows.read(row)?)
+            }
         }
     }
+
+    /// CRC-32 of the names and labels: whether two lists are of the same pictures.
+    pub fn fingerprint(&self) -> u32 {
+        let mut hasher = Hasher::new();
+        for i in 0..self.len() {
+            hasher.update(self.name(i).as_bytes());
+            hasher.update(&self.label(i).to_le_bytes());
+        }
+        hasher.finalize()
+    }
+}
+
+/// The array that a picture is in, and which row of it.
+fn row(firsts: &[usize], picture: usize) -> (usize, usize) {
+    let array = firsts.partition_point(|&first| first <= picture) - 1;
+    (array, picture - firsts[array])
 }
 
 /// The classes of tars' members, sorted, and each member's.

@@ -1,11 +1,9 @@
+//! The network as the package pytorch-fid has it, under its names.
+
+use super::network::{Network, Step};
 use crate::error::{Context, Error, Result};
-use crate::exec::Exec;
 use crate::nn::{Conv2d, Linear, Numerics, Params};
-use crate::ops::activation::LeakyRelu;
-use crate::ops::concat::Concat;
-use crate::ops::max_pool::MaxPool;
-use crate::ops::mean_pool::MeanPool;
-use crate::ops::resize_bilinear::ResizeBilinear;
+use crate::ops::resize_bilinear::{Grid, ResizeBilinear};
 use crate::ops::window::Window;
 use crate::tensor::Tensor;
 use crate::weights::Source;
@@ -14,24 +12,6 @@ use std::collections::BTreeMap;
 /// The side of the pictures it sees.
 const SIDE: usize = 299;
 const EPS: f64 = 1e-3;
-const RELU: LeakyRelu = LeakyRelu { slope: 0.0 };
-
-/// The Inception v3 that the Fréchet distance is measured with (Szegedy et al., 2015; TensorFlow's weights of
-/// 2015-12-05), as the package pytorch-fid has it: under its names, and with its resizing, bilinear from pixel centres.
-/// Figures of the ADM protocol resize otherwise, so that they differ.
-pub struct Inception {
-    stem: Vec<Step>,
-    blocks: Vec<Block>,
-    classes: Linear,
-}
-
-/// What Inception says of pictures.
-pub struct Judgement<V> {
-    /// (n, 2048): the mean of the last activations, `pool3`.
-    pub features: V,
-    /// (n, 1008): without the bias, as the inception score wants them before its softmax.
-    pub logits: V,
-}
 
 /// One thing after the other.
 #[derive(Clone)]
@@ -42,24 +22,11 @@ enum Plan {
     Conv(&'static str, usize, [usize; 2], usize, [usize; 2]),
 }
 
-enum Step {
-    Largest(Window),
-    Mean(Window),
-    Conv(Box<Conv2d>),
-}
-
-/// Branches over one input, laid side by side; the last steps of a branch may be two, of one input.
-struct Block(Vec<Branch>);
-
-struct Branch {
-    steps: Vec<Step>,
-    ends: Vec<Step>,
-}
-
 use Plan::{Conv, Largest, Mean};
 
 const HALVE: Window = Window { side: 3, stride: 2, padding: 0 };
 const AROUND: Window = Window { side: 3, stride: 1, padding: 1 };
+const ALL: Window = Window { side: 8, stride: 1, padding: 0 };
 
 const fn one(name: &'static str, to: usize) -> Plan {
     Conv(name, to, [1, 1], 1, [0, 0])
@@ -167,101 +134,71 @@ fn blocks() -> Vec<(&'static str, Vec<Plans>)> {
     ]
 }
 
-impl Inception {
-    /// Elements of a feature.
-    pub const WIDTH: usize = 2048;
-    /// Classes, some of which stand for none.
-    pub const CLASSES: usize = 1008;
+/// The block whose first branch is looked at for its places, as ADM's `mixed_6/conv`.
+const SPATIAL: &str = "Mixed_6d";
 
-    /// The network in a file: `Conv2d_1a_3x3.conv.weight` to `fc.weight`.
-    ///
-    /// # Errors
-    /// `Format` when a weight is missing or has a wrong shape; `OutOfMemory`.
-    pub fn open(source: &Source) -> Result<Inception> {
-        let folded = fold(source)?;
-        let top = Params::new(&folded, Numerics::default());
-        let mut channels = 3;
-        let stem = steps(&top, &mut channels, &stem())?;
-        let mut all = Vec::new();
-        for (name, branches) in blocks() {
-            let at = top.scope(name);
-            let mut width = 0;
-            let mut block = Vec::new();
-            for (plans, ends) in branches {
-                let mut to = channels;
-                let steps = steps(&at, &mut to, &plans)?;
-                let mut made = Vec::new();
-                let mut sum = 0;
-                for end in &ends {
-                    let mut each = to;
-                    made.extend(self::steps(&at, &mut each, std::slice::from_ref(end))?);
-                    sum += each;
-                }
-                width += if ends.is_empty() { to } else { sum };
-                block.push(Branch { steps, ends: made });
+/// The network in a file: `Conv2d_1a_3x3.conv.weight` to `fc.weight`.
+pub fn open(source: &Source) -> Result<(Network, Linear)> {
+    let folded = fold(source)?;
+    let top = Params::new(&folded, Numerics::default());
+    let mut building = Building { network: Network::default(), channels: 3 };
+    let resized = ResizeBilinear { to: [SIDE; 2], grid: Grid::Centres };
+    let mut x = building.network.add(Step::Resize(resized), &[Network::PICTURES]);
+    x = building.chain(&top, x, &stem())?;
+    for (name, branches) in blocks() {
+        let at = top.scope(name);
+        let (from, mut width, mut parts) = (building.channels, 0, Vec::new());
+        for (plans, ends) in branches {
+            building.channels = from;
+            let y = building.chain(&at, x, &plans)?;
+            if name == SPATIAL && parts.is_empty() {
+                building.network.spatial = y;
             }
-            channels = width;
-            all.push(Block(block));
-        }
-        let at = Params::new(source, Numerics::default()).scope("fc");
-        let classes = Linear::without_bias(&at, Inception::WIDTH, Inception::CLASSES)?;
-        Ok(Inception { stem, blocks: all, classes })
-    }
-
-    /// What it says of pictures (n, H, W, 3) in \[-1, 1\], of any size.
-    ///
-    /// # Errors
-    /// The operations'.
-    pub fn judge<E: Exec>(&self, e: &E, pictures: &E::Value) -> Result<Judgement<E::Value>> {
-        let [mut x] = e.apply(ResizeBilinear { to: [SIDE; 2] }, &[pictures])?;
-        x = run(e, &self.stem, &x)?;
-        for Block(branches) in &self.blocks {
-            let mut parts = Vec::new();
-            for branch in branches {
-                let y = run(e, &branch.steps, &x)?;
-                match branch.ends.is_empty() {
-                    true => parts.push(y),
-                    false => {
-                        for end in &branch.ends {
-                            parts.push(run(e, std::slice::from_ref(end), &y)?);
-                        }
-                    }
-                }
+            let to = building.channels;
+            if ends.is_empty() {
+                parts.push(y);
+                width += to;
             }
-            [x] = e.apply(Concat, &parts.iter().collect::<Vec<_>>())?;
+            for end in &ends {
+                building.channels = to;
+                parts.push(building.chain(&at, y, std::slice::from_ref(end))?);
+                width += building.channels;
+            }
         }
-        let shape = e.desc(&x).shape;
-        let all = Window { side: shape[1], stride: 1, padding: 0 };
-        let [pooled] = e.apply(MeanPool(all), &[&x])?;
-        let features = e.reshape(&pooled, &[shape[0], Inception::WIDTH])?;
-        let logits = self.classes.forward(e, &features)?;
-        Ok(Judgement { features, logits })
+        building.channels = width;
+        x = building.network.add(Step::Concat, &parts);
     }
+    let Building { mut network, channels } = building;
+    network.features = network.add(Step::Mean(ALL), &[x]);
+    let at = Params::new(source, Numerics::default()).scope("fc");
+    Ok((network, Linear::without_bias(&at, channels, super::Inception::CLASSES)?))
 }
 
-fn steps(at: &Params<'_>, channels: &mut usize, plans: &[Plan]) -> Result<Vec<Step>> {
-    let step = |plan: &Plan| match *plan {
-        Largest(window) => Ok(Step::Largest(window)),
-        Mean(window) => Ok(Step::Mean(window)),
-        Conv(name, to, kernel, stride, padding) => {
-            let from = std::mem::replace(channels, to);
-            let conv = Conv2d::window(&at.scope(name), [from, to], kernel, stride, padding, true)?;
-            Ok(Step::Conv(Box::new(conv)))
-        }
-    };
-    plans.iter().map(step).collect()
+/// A network, and the channels of what was added last.
+struct Building {
+    network: Network,
+    channels: usize,
 }
 
-fn run<E: Exec>(e: &E, steps: &[Step], x: &E::Value) -> Result<E::Value> {
-    let mut x = x.clone();
-    for step in steps {
-        [x] = match step {
-            Step::Largest(window) => e.apply(MaxPool(*window), &[&x])?,
-            Step::Mean(window) => e.apply(MeanPool(*window), &[&x])?,
-            Step::Conv(conv) => e.apply(RELU, &[&conv.forward(e, &x)?.x])?,
-        };
+impl Building {
+    /// One step after the other, from a value on.
+    fn chain(&mut self, at: &Params<'_>, mut x: usize, plans: &[Plan]) -> Result<usize> {
+        for plan in plans {
+            let step = match *plan {
+                Largest(window) => Step::Largest(window),
+                Mean(window) => Step::Mean(window),
+                Conv(name, to, kernel, stride, padding) => {
+                    let extents = [std::mem::replace(&mut self.channels, to), to];
+                    let at = at.scope(name);
+                    let conv = Conv2d::window(&at, extents, kernel, stride, padding, true)?;
+                    x = self.network.add(Step::Conv(Box::new(conv)), &[x]);
+                    Step::Relu
+                }
+            };
+            x = self.network.add(step, &[x]);
+        }
+        Ok(x)
     }
-    Ok(x)
 }
 
 /// The same convolutions with their norms' kept statistics in weights and biases: `NAME.weight` and `NAME.bias` of each

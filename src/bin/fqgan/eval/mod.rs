@@ -1,0 +1,28 @@
+//! `fqgan eval`: figures of models and of pictures.
+
+mod measure;
+mod reconstruction;
+mod samples;
+
+use crate::failure::Result;
+use clap::Subcommand;
+
+/// Measure models on many pictures
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Reconstruction(reconstruction::Args),
+    Samples(samples::Args),
+}
+
+pub fn run(args: &Args) -> Result {
+    match &args.what {
+        What::Reconstruction(args) => reconstruction::run(args),
+        What::Samples(args) => samples::run(args),
+    }
+}
