@@ -13,8 +13,9 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${FQGAN_PEERS_VENV:-$root/.venv-peers}
 light=(filelock 'typing-extensions>=4.13.0' 'setuptools>=77.0.3' 'sympy>=1.13.3' 'networkx>=2.5.1' jinja2
-       'fsspec>=0.8.5' numpy safetensors pillow)
-heavy=(torch==2.15.0 'nvidia-cuda-runtime~=13.2.0')   # without their dependencies
+       'fsspec>=0.8.5' numpy safetensors pillow scipy scikit-image tqdm)
+heavy=(torch==2.15.0 'nvidia-cuda-runtime~=13.2.0' torchvision==0.29.2
+       pytorch-fid==0.3.0 torch-fidelity==0.4.0)   # without their dependencies
 
 stamp=$(sha256sum "${BASH_SOURCE[0]}" | cut -d' ' -f1)
 [[ -x $venv/bin/python && $(cat "$venv/.peers-stamp" 2>/dev/null) == "$stamp" ]] && exit 0

@@ -29,11 +29,12 @@ begin() {
 tests() { cargo test --quiet --release "$@" 2>&1 | tee -a "$log"; }
 
 need_cargo
-need c++:g++ valgrind:valgrind nm:binutils
+need c++:g++ valgrind:valgrind nm:binutils chromium:chromium
 for component in rustfmt clippy; do
   cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
 done
-# The C programs of tests/capi must run under sanitizers and valgrind, not only where these happen to be.
+# The C programs of tests/capi must run under sanitizers and valgrind, and pages be opened in a browser, not only where
+# these happen to be.
 export FQGAN_TOOLS=required
 
 begin "format"

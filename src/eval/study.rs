@@ -37,6 +37,15 @@ pub struct Seen {
     pub pictures: usize,
     /// Pictures that could not be read.
     pub left_out: usize,
+    /// Pictures of either kind that the journal had already.
+    pub there: usize,
+}
+
+impl Seen {
+    /// Pictures that this run looked at.
+    pub fn now(&self) -> usize {
+        self.pictures + self.left_out - self.there
+    }
 }
 
 /// Looks at pictures 0 to `count`, which `read` gives, but for those that are in the journal already. `progress` is told
@@ -66,6 +75,7 @@ pub fn study(
         })?,
         None => Journal::default(),
     };
+    seen.there = journal.entries();
     progress(journal.entries(), None)?;
     while journal.entries() < count {
         let part = journal.entries()..count.min(journal.entries() + at_once);

@@ -24,7 +24,7 @@ pub fn profile<R>(work: impl FnOnce() -> R) -> (R, Vec<Spent>) {
     let before = SPENT.replace(Some(BTreeMap::new()));
     let result = work();
     let mut all: Vec<Spent> = SPENT.replace(before).unwrap_or_default().into_values().collect();
-    all.sort_by(|a, b| b.time.cmp(&a.time));
+    all.sort_by_key(|spent| std::cmp::Reverse(spent.time));
     (result, all)
 }
 

@@ -168,7 +168,7 @@ fn figures_and_archives() {
     let other = [("mu", &[8][..], vec![0; 64]), ("sigma", &[8, 8][..], vec![0; 512])];
     archive(&place.path("other.npz"), CompressionMethod::Stored, &other);
     samples(&place, "made --reference other.npz").ended(1, &["mu of 8", "expected 2048"]);
-    archive(&place.path("none.npz"), CompressionMethod::Stored, &with_pictures[2..3]);
+    archive(&place.path("none.npz"), CompressionMethod::Stored, &with_pictures[2..4]);
     samples(&place, "made --reference none.npz").ended(2, &["neither mu and sigma nor arr_0"]);
     archive(&place.path("flat.npz"), CompressionMethod::Stored, &[("arr_0", &[4, 3, 3], vec![0; 36])]);
     samples(&place, "flat.npz --reference real").ended(1, &["expected pictures (height, width, 3)"]);

@@ -4,13 +4,13 @@ use crate::generator::{generator, place_with};
 use fqgan::image::Picture;
 use fqgan::npz::{Npz, Rows};
 
-const SAMPLE: &str = "sample -g far.safetensors -m model.safetensors --batch 2 --seed 5";
+const SAMPLE: &str = "sample -g far.safetensors -m model.safetensors --seed 5";
 
 #[test]
 fn the_same_pictures_however_they_are_split() {
     let place = place_with(&generator());
     let run = |more: &str| place.run(&format!("{SAMPLE} --count 7 {more}"));
-    run("--class 3,5 -o all.npz").ended(0, &["7 pictures"]);
+    run("--class 3,5 --batch 2 -o all.npz").ended(0, &["7 pictures"]);
     let rows = |name: &str| Rows::open(&Npz::open(place.path(name)).unwrap(), "arr_0").unwrap();
     let all = rows("all.npz");
     assert_eq!((all.count(), all.shape()), (7, &[32usize, 32, 3][..]));
@@ -41,7 +41,7 @@ fn the_same_pictures_however_they_are_split() {
 #[test]
 fn kills_are_survived() {
     let place = place_with(&generator());
-    let run = |more: &str| place.run(&format!("{SAMPLE} --count 6 --class 1 {more}"));
+    let run = |more: &str| place.run(&format!("{SAMPLE} --count 6 --class 1 --batch 2 {more}"));
     run("-o whole.npz").ended(0, &[]);
     let whole = std::fs::read(place.path("whole.npz")).unwrap();
     let rows = Rows::open(&Npz::open(place.path("whole.npz")).unwrap(), "arr_0").unwrap();

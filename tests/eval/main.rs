@@ -2,5 +2,8 @@
 #![cfg(feature = "eval")]
 
 mod distances;
+mod embedding;
+mod journal;
+mod npz;
 #[cfg(feature = "pictures")]
 mod ssim;

@@ -1,5 +1,5 @@
 use fqgan::eval::ssim;
-use fqgan::image::Picture;
+use fqgan::image::{Picture, psnr};
 
 fn photograph(name: &str) -> Picture {
     Picture::load(format!("{}/tests/golden/{name}_256.png", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -26,6 +26,18 @@ fn as_scikit_image() {
             assert_eq!(ssim(&b, &a, range).unwrap(), found);
         }
         assert_eq!(ssim(&a, &a, 1.0).unwrap(), 1.0);
+    }
+}
+
+/// scikit-image 0.26: `peak_signal_noise_ratio(x / 255, y / 255, data_range=1)`.
+#[test]
+fn psnr_as_scikit_image() {
+    let (astronaut, chelsea, coffee) = (photograph("astronaut"), photograph("chelsea"), photograph("coffee"));
+    let mut darker = coffee.clone();
+    darker.pixels_mut().iter_mut().for_each(|v| *v = (u32::from(*v) * 9 / 10 + 7) as u8);
+    for (a, b, wanted) in [(&astronaut, &chelsea, 9.604232004822066), (&coffee, &darker, 29.858486947665774)]
+    {
+        assert!((psnr(a, b) / wanted - 1.0).abs() < 1e-12, "{}, expected {wanted}", psnr(a, b));
     }
 }
 

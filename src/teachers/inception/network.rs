@@ -14,7 +14,7 @@ const RELU: LeakyRelu = LeakyRelu { slope: 0.0 };
 /// What becomes of values.
 pub enum Step {
     Resize(ResizeBilinear),
-    Colours(Colours),
+    Colours(Box<Colours>),
     Conv(Box<Conv2d>),
     Relu,
     Largest(Window),

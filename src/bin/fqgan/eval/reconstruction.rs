@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result {
         );
     }
     let numbers = json(&found, seen, &codec, size, seconds, network);
-    let table = table(&found, &codec.codebooks(), seconds, network);
+    let table = table(&found, seen, &codec.codebooks(), seconds, network);
     args.output.write(&table, &numbers, || page(&found, &codec, &sets, size), vec![journal])
 }
 
@@ -118,12 +118,15 @@ fn json(
 }
 
 /// What is printed.
-fn table(found: &Reconstruction, names: &[&str], seconds: f64, network: &str) -> Vec<(String, String)> {
+fn table(
+    found: &Reconstruction,
+    seen: Seen,
+    names: &[&str],
+    seconds: f64,
+    network: &str,
+) -> Vec<(String, String)> {
     let mut rows = vec![
-        (
-            "pictures".to_string(),
-            format!("{}, {:.1} a second", found.pictures, found.pictures as f64 / seconds),
-        ),
+        ("pictures".to_string(), format!("{}, {:.1} a second", found.pictures, seen.now() as f64 / seconds)),
         ("PSNR".into(), format!("{:.3} dB", found.psnr)),
         ("SSIM".into(), format!("{:.5}", found.ssim)),
         ("SSIM, data range 2".into(), format!("{:.5}", found.ssim_range_2)),

@@ -94,7 +94,7 @@ pub fn run(args: &Args) -> Result {
             args.split
         );
     }
-    let of_reference = real.map(|(_, seen)| seen.pictures);
+    let of_reference = real.map(|(_, seen)| seen);
     let table = table(&found, seen, of_reference, seconds, network);
     let numbers = json(&found, seen, of_reference, seconds, args, network);
     args.output.write(&table, &numbers, || page(&crowd, &made, args.size), journals)
@@ -124,14 +124,17 @@ fn reference(path: &Path, variant: Variant) -> Result<(Option<Reference>, Option
 fn table(
     found: &Standing,
     seen: Seen,
-    reference: Option<usize>,
+    reference: Option<Seen>,
     seconds: f64,
     network: &str,
 ) -> Vec<(String, String)> {
-    let all = seen.pictures + reference.unwrap_or(0);
+    let all = seen.now() + reference.map_or(0, |seen| seen.now());
     let mut rows = vec![
         ("pictures".to_string(), format!("{}, {:.1} a second", seen.pictures, all as f64 / seconds)),
-        ("real pictures".into(), reference.map_or("statistics only".into(), |n| n.to_string())),
+        (
+            "real pictures".into(),
+            reference.map_or("statistics only".into(), |seen| seen.pictures.to_string()),
+        ),
         ("network".into(), network.into()),
         ("FID".into(), format!("{:.4}", found.fid)),
     ];
@@ -152,7 +155,7 @@ fn table(
 fn json(
     found: &Standing,
     seen: Seen,
-    reference: Option<usize>,
+    reference: Option<Seen>,
     seconds: f64,
     args: &Args,
     network: &str,
@@ -160,7 +163,7 @@ fn json(
     json!({
         "pictures": seen.pictures,
         "left_out": seen.left_out,
-        "reference_pictures": reference,
+        "reference_pictures": reference.map(|seen| seen.pictures),
         "network": network,
         "fid": found.fid,
         "sfid": found.sfid,

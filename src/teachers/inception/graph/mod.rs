@@ -41,7 +41,7 @@ fn read(graph: &proto::Graph) -> Result<(Network, Linear)> {
     let nodes: HashMap<&str, &Node> = graph.node.iter().map(|node| (node.name.as_str(), node)).collect();
     let colours = Colours::affine([127.5; 3], [127.5; 3])?;
     let mut network = Network::default();
-    let bytes = network.add(Step::Colours(colours), &[Network::PICTURES]);
+    let bytes = network.add(Step::Colours(Box::new(colours)), &[Network::PICTURES]);
     let mut reading = Reading { nodes, network, made: HashMap::from([(PICTURES.to_string(), bytes)]) };
     reading.node(PICTURES)?;
     let (features, spatial) = (reading.value(FEATURES)?, reading.value(SPATIAL)?);
@@ -173,7 +173,7 @@ impl<'a> Reading<'a> {
                 let (_, values) = self.constant(self.input(node, 1)?)?.floats(&[])?;
                 let value = f64::from(values[0]);
                 let (scale, shift) = if node.op == "Sub" { (1.0, -value) } else { (value, 0.0) };
-                Step::Colours(Colours::affine([scale; 3], [shift; 3])?)
+                Step::Colours(Box::new(Colours::affine([scale; 3], [shift; 3])?))
             }
             other => {
                 return Err(Error::unsupported(format!("an operation {other}, which Inception has not")));
