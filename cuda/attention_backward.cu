@@ -105,26 +105,26 @@ __device__ __forceinline__ void of_keys(const Inputs &in, float *to, Size stride
 
 #define BACKWARD(W)                                                                                                  \
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)                                                  \
-        fqgan_attention_dq##W##_f32(const float *q, const float *k, const float *v, const float *d_out,              \
+        fqgan_attention_backward_dq##W##_f32(const float *q, const float *k, const float *v, const float *d_out,              \
                                     const float *lse, const float *delta, float *dq, int tokens, int width,          \
                                     Size stride, int causal) {                                                       \
         of_queries<W / TILE>(Inputs(q, k, v, d_out, lse, delta, tokens, width, stride, causal), dq, stride);         \
     }                                                                                                                \
-    FQGAN_KERNEL(fqgan_attention_dq##W##_f32, ATTENTION_THREADS)                                                     \
+    FQGAN_KERNEL(fqgan_attention_backward_dq##W##_f32, ATTENTION_THREADS)                                                     \
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)                                                  \
-        fqgan_attention_dk##W##_f32(const float *q, const float *k, const float *v, const float *d_out,              \
+        fqgan_attention_backward_dk##W##_f32(const float *q, const float *k, const float *v, const float *d_out,              \
                                     const float *lse, const float *delta, float *dk, int tokens, int width,          \
                                     Size stride, int causal) {                                                       \
         of_keys<W / TILE, true>(Inputs(q, k, v, d_out, lse, delta, tokens, width, stride, causal), dk, stride);      \
     }                                                                                                                \
-    FQGAN_KERNEL(fqgan_attention_dk##W##_f32, ATTENTION_THREADS)                                                     \
+    FQGAN_KERNEL(fqgan_attention_backward_dk##W##_f32, ATTENTION_THREADS)                                                     \
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)                                                  \
-        fqgan_attention_dv##W##_f32(const float *q, const float *k, const float *v, const float *d_out,              \
+        fqgan_attention_backward_dv##W##_f32(const float *q, const float *k, const float *v, const float *d_out,              \
                                     const float *lse, const float *delta, float *dv, int tokens, int width,          \
                                     Size stride, int causal) {                                                       \
         of_keys<W / TILE, false>(Inputs(q, k, v, d_out, lse, delta, tokens, width, stride, causal), dv, stride);     \
     }                                                                                                                \
-    FQGAN_KERNEL(fqgan_attention_dv##W##_f32, ATTENTION_THREADS)
+    FQGAN_KERNEL(fqgan_attention_backward_dv##W##_f32, ATTENTION_THREADS)
 
 BACKWARD(64)
 BACKWARD(128)
@@ -133,7 +133,7 @@ BACKWARD(512)
 // delta (sequences, heads, tokens): a warp a token of a head. Grid: (tokens / warps a block, heads, sequences).
 #define DELTA(T, type)                                                                                               \
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)                                                  \
-        fqgan_attention_delta_##type(const T *out, const T *d_out, float *delta, int tokens, int width) {            \
+        fqgan_attention_backward_delta_##type(const T *out, const T *d_out, float *delta, int tokens, int width) {            \
         const int token = int(blockIdx.x) * (ATTENTION_THREADS / WARP) + warp_of_block();                            \
         if (token < tokens) {                                                                                        \
             const Size head = blockIdx.y, d = Size(gridDim.y) * width;                                               \
@@ -148,7 +148,7 @@ BACKWARD(512)
             }                                                                                                        \
         }                                                                                                            \
     }                                                                                                                \
-    FQGAN_KERNEL(fqgan_attention_delta_##type, ATTENTION_THREADS)
+    FQGAN_KERNEL(fqgan_attention_backward_delta_##type, ATTENTION_THREADS)
 
 DELTA(float, f32)
 DELTA(bf16, bf16)

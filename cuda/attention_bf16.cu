@@ -94,11 +94,11 @@ __device__ __forceinline__ void forward(const bf16 *q, const bf16 *k, const bf16
 // q, k and v point to the first head's first channel; tokens are `stride` apart, a multiple of 8.
 #define ATTENTION(W)                                                                                                 \
     extern "C" __global__ void __launch_bounds__(BF16_THREADS)                                                       \
-        fqgan_attention_forward##W##_bf16(const bf16 *q, const bf16 *k, const bf16 *v, bf16 *out, float *lse,        \
+        fqgan_attention_bf16_forward##W(const bf16 *q, const bf16 *k, const bf16 *v, bf16 *out, float *lse,        \
                                           int tokens, Size stride, int causal) {                                     \
         forward<W>(q, k, v, out, lse, tokens, stride, causal);                                                       \
     }                                                                                                                \
-    FQGAN_KERNEL(fqgan_attention_forward##W##_bf16, BF16_THREADS)
+    FQGAN_KERNEL(fqgan_attention_bf16_forward##W, BF16_THREADS)
 
 ATTENTION(64)
 ATTENTION(128)

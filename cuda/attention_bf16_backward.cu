@@ -100,26 +100,26 @@ template <int W, bool KEYS> __device__ __forceinline__ void of_keys(const Inputs
 
 #define BACKWARD(W)                                                                                                  \
     extern "C" __global__ void __launch_bounds__(BF16_THREADS)                                                       \
-        fqgan_attention_dq##W##_bf16(const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *d_out,                 \
+        fqgan_attention_bf16_backward_dq##W(const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *d_out,                 \
                                      const float *lse, const float *delta, bf16 *dq, int tokens, Size stride,        \
                                      int causal) {                                                                   \
         of_queries<W>(Inputs(q, k, v, d_out, lse, delta, tokens, W, stride, causal), dq, stride);                    \
     }                                                                                                                \
-    FQGAN_KERNEL(fqgan_attention_dq##W##_bf16, BF16_THREADS)                                                         \
+    FQGAN_KERNEL(fqgan_attention_bf16_backward_dq##W, BF16_THREADS)                                                         \
     extern "C" __global__ void __launch_bounds__(BF16_THREADS)                                                       \
-        fqgan_attention_dk##W##_bf16(const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *d_out,                 \
+        fqgan_attention_bf16_backward_dk##W(const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *d_out,                 \
                                      const float *lse, const float *delta, bf16 *dk, int tokens, Size stride,        \
                                      int causal) {                                                                   \
         of_keys<W, true>(Inputs(q, k, v, d_out, lse, delta, tokens, W, stride, causal), dk, stride);                 \
     }                                                                                                                \
-    FQGAN_KERNEL(fqgan_attention_dk##W##_bf16, BF16_THREADS)                                                         \
+    FQGAN_KERNEL(fqgan_attention_bf16_backward_dk##W, BF16_THREADS)                                                         \
     extern "C" __global__ void __launch_bounds__(BF16_THREADS)                                                       \
-        fqgan_attention_dv##W##_bf16(const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *d_out,                 \
+        fqgan_attention_bf16_backward_dv##W(const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *d_out,                 \
                                      const float *lse, const float *delta, bf16 *dv, int tokens, Size stride,        \
                                      int causal) {                                                                   \
         of_keys<W, false>(Inputs(q, k, v, d_out, lse, delta, tokens, W, stride, causal), dv, stride);                \
     }                                                                                                                \
-    FQGAN_KERNEL(fqgan_attention_dv##W##_bf16, BF16_THREADS)
+    FQGAN_KERNEL(fqgan_attention_bf16_backward_dv##W, BF16_THREADS)
 
 BACKWARD(64)
 BACKWARD(128)

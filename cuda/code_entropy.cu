@@ -143,19 +143,23 @@ __device__ __forceinline__ void columns_forward(const float *z, const State *sta
     }
 }
 
-// Per split and latent, with w = p (slope - ln p): the sums of p slope, of w e and of p e. part (splits, 1 + 2 d, rows).
+// Per split and latent, with w = p (slope - ln p - shift): the sums of w, of w e and of p e; and what the shift makes of
+// -ln p, which is offset - v. The rule is the same for any shift of a latent's: that of code 0 leaves small numbers where
+// slope and ln p nearly cancel, and so their digits. part (splits, 2 + 2 d, rows).
 template <int D>
 __device__ __forceinline__ void rows_backward(const float *z, const State *states, const float *codebook,
                                               const float *slopes, float *part, int rows, int codes, int d,
                                               float factor) {
     const int row = int(thread_of_grid()), there = row < rows ? row : rows - 1;
     const State state = states[there];
-    float mine[D], along = 0.0f, of_weight[D] = {}, of_p[D] = {};
+    float mine[D], zeroth[D], sum = 0.0f, of_weight[D] = {}, of_p[D] = {};
     load_row<D>(z + Size(there) * d, d, mine);
+    load_row<D>(codebook, d, zeroth);
+    const float offset = score<D>(mine, zeroth, square<D>(zeroth), factor) - state.most - slopes[0];
     over_codes<D>(codebook, codes, d, [&](int code, const float *e, float half) {
         const float v = score<D>(mine, e, half, factor) - state.most, p = expf(v) * state.inverse;
-        const float slope = slopes[code], weight = p * (slope - (v - state.log_sum));
-        along = fmaf(p, slope, along);
+        const float weight = p * (slopes[code] - v + offset);
+        sum += weight;
 #pragma unroll
         for (int k = 0; k < D; k++) {
             of_weight[k] = fmaf(weight, e[k], of_weight[k]);
@@ -163,13 +167,14 @@ __device__ __forceinline__ void rows_backward(const float *z, const State *state
         }
     });
     if (row < rows) {
-        float *to = part + Size(blockIdx.y) * (1 + 2 * d) * rows + row;
-        to[0] = along;
+        float *to = part + Size(blockIdx.y) * (2 + 2 * d) * rows + row;
+        to[0] = sum;
+        to[rows] = offset;
 #pragma unroll
         for (int k = 0; k < D; k++) {
             if (k < d) {
-                to[Size(1 + k) * rows] = of_weight[k];
-                to[Size(1 + d + k) * rows] = of_p[k];
+                to[Size(2 + k) * rows] = of_weight[k];
+                to[Size(2 + d + k) * rows] = of_p[k];
             }
         }
     }
@@ -187,7 +192,7 @@ __device__ __forceinline__ void columns_backward(const float *z, const State *st
     const float half = square<D>(e);
     over_latents<D>(z, states, rows, d, [&](const float *latent, const State &state) {
         const float v = score<D>(e, latent, half, factor) - state.most, p = expf(v) * state.inverse;
-        const float g = p * (slope - (v - state.log_sum) - state.entropy);
+        const float g = p * (slope - v + state.log_sum - state.entropy);
         sum += g;
 #pragma unroll
         for (int k = 0; k < D; k++) {

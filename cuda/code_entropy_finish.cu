@@ -18,7 +18,7 @@ __device__ __forceinline__ double over_splits(const float *part, int splits, Siz
 
 // The states of all latents from their parts; entropy[block] is the sum of a block's entropies, for mean.cu to add up.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_code_entropy_states_f32(const float *part, State *states, double *entropy, int rows, int splits) {
+    fqgan_code_entropy_finish_states_f32(const float *part, State *states, double *entropy, int rows, int splits) {
     const int row = int(thread_of_grid());
     double mine = 0.0;
     if (row < rows) {
@@ -44,12 +44,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         entropy[blockIdx.x] = mine;
     }
 }
-FQGAN_KERNEL(fqgan_code_entropy_states_f32, THREADS)
+FQGAN_KERNEL(fqgan_code_entropy_finish_states_f32, THREADS)
 
 // The mean of p of each code from its parts: the slope ln(p + eps) + p / (p + eps), and used[block], a block's sum of
 // p ln(p + eps).
 extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_code_entropy_slopes_f32(const float *part, float *slopes, double *used, int rows, int codes, int splits,
+    fqgan_code_entropy_finish_slopes_f32(const float *part, float *slopes, double *used, int rows, int codes, int splits,
                                   float eps) {
     const int code = int(thread_of_grid());
     double mine = 0.0;
@@ -64,11 +64,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         used[blockIdx.x] = mine;
     }
 }
-FQGAN_KERNEL(fqgan_code_entropy_slopes_f32, THREADS)
+FQGAN_KERNEL(fqgan_code_entropy_finish_slopes_f32, THREADS)
 
 // The loss: the mean of the entropies plus what is used. One block.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_code_entropy_finish_f32(const double *entropy, int entropies, const double *used, int parts, int rows,
+    fqgan_code_entropy_finish_loss_f32(const double *entropy, int entropies, const double *used, int parts, int rows,
                                   float *out) {
     double sum = 0.0;
     for (int i = int(threadIdx.x); i < entropies; i += THREADS) {
@@ -82,23 +82,23 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         *out = float(sum);
     }
 }
-FQGAN_KERNEL(fqgan_code_entropy_finish_f32, THREADS)
+FQGAN_KERNEL(fqgan_code_entropy_finish_loss_f32, THREADS)
 
-// dz from its parts; the mean slope joins the state's entropy.
+// dz from its parts. The state takes what the columns want: the offset, and the mean of slope - v + offset.
 extern "C" __global__ void __launch_bounds__(THREADS)
     fqgan_code_entropy_finish_rows_f32(const float *part, State *states, const float *grad, float *dz, int rows, int d,
                                        int splits, float factor) {
     const int row = int(thread_of_grid());
     if (row < rows) {
         const float scale = *grad / float(rows) * factor;
-        const Size stride = Size(1 + 2 * d) * rows;
-        State *state = states + row;
-        const float entropy = state->entropy + float(over_splits(part, splits, stride, row));
-        state->entropy = entropy;
+        const Size stride = Size(2 + 2 * d) * rows;
+        const double mean = over_splits(part, splits, stride, row);
+        states[row].log_sum = part[rows + row];
+        states[row].entropy = float(mean);
         for (int k = 0; k < d; k++) {
-            const double weight = over_splits(part, splits, stride, Size(1 + k) * rows + row);
-            const double p = over_splits(part, splits, stride, Size(1 + d + k) * rows + row);
-            dz[Size(row) * d + k] = float(double(scale) * (weight - double(entropy) * p));
+            const double weight = over_splits(part, splits, stride, Size(2 + k) * rows + row);
+            const double p = over_splits(part, splits, stride, Size(2 + d + k) * rows + row);
+            dz[Size(row) * d + k] = float(double(scale) * (weight - mean * p));
         }
     }
 }

@@ -188,19 +188,19 @@ extern "C" __global__ void __launch_bounds__(GROUP_THREADS)
 FQGAN_KERNEL(fqgan_group_norm_parts_f32, GROUP_THREADS)
 
 // From the coefficients for weight 1 and bias 0 and the gradient of the coefficients: the affine function of x that is
-// the rest of its gradient, (n, 2, c), and each picture's share of the gradients of weight and bias, (n, 2, c).
+// the rest of its gradient, (n, 2, c), and each picture's share of the gradients of weight and bias, (n, c) each.
 // With r = (variance + eps)^-1/2, scale = weight r and shift = bias - mean weight r. A block a group; grid: (groups, n).
 extern "C" __global__ void __launch_bounds__(GROUP_THREADS)
     fqgan_group_norm_coefficients_backward_f32(const float *unit, const float *weight, const float *grad, float *affine,
-                                               float *shares, int positions, int c) {
+                                               float *of_weight, float *of_bias, int positions, int c) {
     const int width = c / int(gridDim.x), channel = int(blockIdx.x) * width;
     const Size image = Size(blockIdx.y) * 2 * c;
     const double r = unit[image + channel], mean = -double(unit[image + c + channel]) / r;
     double d_mean = 0.0, d_r = 0.0;
     for (int i = channel + int(threadIdx.x); i < channel + width; i += GROUP_THREADS) {
         const double w = weight[i], d_scale = grad[image + i], d_shift = grad[image + c + i];
-        shares[image + i] = float((d_scale - d_shift * mean) * r);
-        shares[image + c + i] = float(d_shift);
+        of_weight[image / 2 + i] = float((d_scale - d_shift * mean) * r);
+        of_bias[image / 2 + i] = float(d_shift);
         d_mean -= d_shift * w * r;
         d_r += (d_scale - d_shift * mean) * w;
     }

@@ -58,10 +58,10 @@ __device__ __forceinline__ void forward(const T *x, const float *weight, const f
 }
 
 // With n = (x - mean) r and g = dy weight: dx = r (g - mean(g) - n mean(g n)); and the sums of dy n and of dy over the
-// block's rows, (blocks, 2, c), which are its share of the gradients of weight and bias. A thread's columns are its own.
+// block's rows, (blocks, c) each, which are its share of the gradients of weight and bias. A thread's columns are its own.
 template <int N, class T>
-__device__ __forceinline__ void backward(const T *x, const float *weight, const T *dy, T *dx, float *shares, Size rows,
-                                         int c, float eps) {
+__device__ __forceinline__ void backward(const T *x, const float *weight, const T *dy, T *dx, float *of_weight,
+                                         float *of_bias, Size rows, int c, float eps) {
     DYNAMIC_SHARED(float, columns);
     over_row_by_block<N>(c, [&](int i) {
 #pragma unroll
@@ -115,12 +115,12 @@ __device__ __forceinline__ void backward(const T *x, const float *weight, const 
             store<N>(dx + row * c + i, v);
         });
     }
-    shares += Size(blockIdx.x) * 2 * c;
+    const Size share = Size(blockIdx.x) * c;
     over_row_by_block<N>(c, [&](int i) {
 #pragma unroll
         for (int j = 0; j < N; j++) {
-            shares[i + j] = columns[i + j];
-            shares[c + i + j] = columns[c + i + j];
+            of_weight[share + i + j] = columns[i + j];
+            of_bias[share + i + j] = columns[c + i + j];
         }
     });
 }
@@ -135,9 +135,9 @@ __device__ __forceinline__ void backward(const T *x, const float *weight, const 
     }                                                                                                                \
     FQGAN_KERNEL(fqgan_layer_norm_forward_##type, ROW_THREADS)                                                       \
     extern "C" __global__ void __launch_bounds__(RULE_THREADS)                                                       \
-        fqgan_layer_norm_backward_##type(const T *x, const float *weight, const T *dy, T *dx, float *shares,         \
-                                         Size rows, int c, float eps) {                                              \
-        OVER_ROWS(T, backward, x, weight, dy, dx, shares, rows, c, eps);                                             \
+        fqgan_layer_norm_backward_##type(const T *x, const float *weight, const T *dy, T *dx, float *of_weight,      \
+                                         float *of_bias, Size rows, int c, float eps) {                              \
+        OVER_ROWS(T, backward, x, weight, dy, dx, of_weight, of_bias, rows, c, eps);                                 \
     }                                                                                                                \
     FQGAN_KERNEL(fqgan_layer_norm_backward_##type, RULE_THREADS)
 

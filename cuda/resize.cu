@@ -1,5 +1,5 @@
 // Channels-last pictures and tables to another size, each as PyTorch's `interpolate` does it: by repeating or leaving out
-// pixels, bilinear at pixel centres, and bicubic (Keys, 1981, a = -0.75) at cell centres for tables of positions.
+// pixels, bilinear, and bicubic (Keys, 1981, a = -0.75) at cell centres for tables of positions.
 //
 // nearest     bytes: twice the output                      bound: memory
 // bilinear    bytes: the output and what it reads of x     flops: 9 an output element      bound: memory
@@ -22,13 +22,15 @@ __device__ __forceinline__ void nearest(const T *x, T *out, Size pixels, int pix
     });
 }
 
-// The two pixels of an axis that pixel i lies between, and the share of the second.
+// The two pixels of an axis that pixel i lies between, and the share of the second. Centres of pixels fall on centres, or
+// first pixels on first ones.
 struct Between {
     int first, second;
     float share;
 
-    __device__ __forceinline__ Between(int i, int from, int to) {
-        double place = (double(i) + 0.5) * (double(from) / double(to)) - 0.5;
+    __device__ __forceinline__ Between(int i, int from, int to, int corners) {
+        const double scale = double(from) / double(to);
+        double place = corners ? double(i) * scale : (double(i) + 0.5) * scale - 0.5;
         place = place < 0.0 ? 0.0 : place > double(from - 1) ? double(from - 1) : place;
         first = int(place);
         second = first + 1 < from ? first + 1 : from - 1;
@@ -38,10 +40,10 @@ struct Between {
 
 template <int N, class T>
 __device__ __forceinline__ void bilinear(const T *x, T *out, Size pixels, int pixels_of_block, int h, int w, int rows,
-                                         int columns, int c) {
+                                         int columns, int c, int corners) {
     over_tile<N>(pixels, pixels_of_block, c, [&](Size index, int channel) {
         const Pixel pixel(index, rows, columns);
-        const Between down(pixel.y, h, rows), across(pixel.x, w, columns);
+        const Between down(pixel.y, h, rows, corners), across(pixel.x, w, columns, corners);
         const T *picture = x + Size(pixel.image) * h * w * c + channel;
         float upper[2][N], lower[2][N], v[N];
         load<N>(picture + (Size(down.first) * w + across.first) * c, upper[0]);
@@ -95,8 +97,8 @@ struct Taps {
     FQGAN_KERNEL(fqgan_resize_nearest_##type, TILE_THREADS)                                                          \
     extern "C" __global__ void __launch_bounds__(TILE_THREADS)                                                       \
         fqgan_resize_bilinear_##type(const T *x, T *out, Size pixels, int pixels_of_block, int h, int w, int rows,   \
-                                     int columns, int c) {                                                           \
-        OVER_ROWS(T, bilinear, x, out, pixels, pixels_of_block, h, w, rows, columns, c);                             \
+                                     int columns, int c, int corners) {                                              \
+        OVER_ROWS(T, bilinear, x, out, pixels, pixels_of_block, h, w, rows, columns, c, corners);                    \
     }                                                                                                                \
     FQGAN_KERNEL(fqgan_resize_bilinear_##type, TILE_THREADS)
 

@@ -102,16 +102,16 @@ void check(int width, int sequences, int heads, int tokens, int causal) {
     std::vector<bf16> got(count), d_got(3 * count);
     std::vector<float> lse(size_t(sequences) * heads * tokens), delta(lse.size());
     const unsigned blocks = unsigned(tokens + 63) / 64;
-    const std::string suffix = std::to_string(width) + "_bf16";
+    const std::string suffix = std::to_string(width);
     const bf16 *q = from.data(), *k = q + d, *v = k + d, *g = grad.data();
-    launch("fqgan_attention_forward" + suffix, blocks, heads, sequences, q, k, v, got.data(), lse.data(), tokens,
+    launch("fqgan_attention_bf16_forward" + suffix, blocks, heads, sequences, q, k, v, got.data(), lse.data(), tokens,
            Size(stride), causal);
     expect("forward, " + what, got, out);
-    launch("fqgan_attention_delta_bf16", unsigned(tokens + 3) / 4, heads, sequences, (const bf16 *)got.data(), g,
+    launch("fqgan_attention_backward_delta_bf16", unsigned(tokens + 3) / 4, heads, sequences, (const bf16 *)got.data(), g,
            delta.data(), tokens, width);
     int which = 0;
     for (const char *name : {"q", "k", "v"}) {
-        launch("fqgan_attention_d" + std::string(name) + suffix, blocks, heads, sequences, q, k, v, g,
+        launch("fqgan_attention_bf16_backward_d" + std::string(name) + suffix, blocks, heads, sequences, q, k, v, g,
                (const float *)lse.data(), (const float *)delta.data(), d_got.data() + which++ * d, tokens, Size(stride),
                causal);
     }

@@ -17,9 +17,12 @@ pub mod disentangle;
 pub mod dropout;
 mod elementwise;
 pub mod embedding;
+mod fill;
 pub mod gate;
 pub mod group_norm;
 pub mod kv_attention;
+#[cfg(feature = "cuda")]
+mod launch;
 pub mod layer_norm;
 pub mod linear;
 pub mod matmul;

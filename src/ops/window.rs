@@ -1,9 +1,13 @@
 //! A square window that moves over pictures, for the operations that pool what is under it.
 
 use super::check::{dims, expect_type};
-use crate::backend::cpu::Parts;
+#[cfg(feature = "cuda")]
+use super::launch::{int, pixels};
+use crate::backend::cpu::{Cpu, Parts};
+#[cfg(feature = "cuda")]
+use crate::backend::cuda::Cuda;
 use crate::error::{Error, Result};
-use crate::exec::{Cost, Cx};
+use crate::exec::Cost;
 use crate::tensor::{DType, Desc, Tensor};
 
 /// A window over the pixels of a picture. Where it reaches over an edge, only pixels inside count.
@@ -49,10 +53,17 @@ impl Window {
         Cost { flops: out * (self.side * self.side) as f64, bytes: 4.0 * (out + (n * h * w * c) as f64) }
     }
 
+    /// Pools on a GPU: the mean, or the largest.
+    #[cfg(feature = "cuda")]
+    pub(super) fn pool(&self, cuda: &Cuda, x: &Tensor, out: &mut Tensor, mean: bool) -> Result<()> {
+        let window = [int(self.side)?, int(self.stride)?, int(self.padding)?, i32::from(mean).into()];
+        pixels(cuda, "fqgan_pool_forward_f32", x, out, &window)
+    }
+
     /// Gives `pool` each pixel of the output, to write, and the pixels of x that are under its window, row by row.
     pub(super) fn each(
         &self,
-        cx: Cx<'_>,
+        cpu: &Cpu,
         x: &Tensor,
         out: &mut Tensor,
         pool: impl Fn(&mut [f32], &mut dyn Iterator<Item = &[f32]>) + Sync,
@@ -66,7 +77,7 @@ impl Window {
             let first = i * self.stride;
             first.saturating_sub(self.padding)..(first + self.side - self.padding).min(size)
         };
-        cx.cpu("pooling")?.pool.blocks(n * rows, |_, row| {
+        cpu.pool.blocks(n * rows, |_, row| {
             let (image, y) = (row / rows, row % rows);
             // SAFETY: one part a row of the output.
             let to = unsafe { parts.slice(row * columns * c..(row + 1) * columns * c) };

@@ -8,49 +8,10 @@ use fqgan::tensor::Tensor;
 use std::sync::{Arc, OnceLock};
 
 /// Operations that have no kernels yet.
-const LACKING: &[&str] = &[
-    "activation",
-    "adversarial",
-    "attention",
-    "batch_norm",
-    "class_token",
-    "code_embedding",
-    "code_entropy",
-    "concat",
-    "conv2d",
-    "cross_entropy",
-    "disentangle",
-    "dropout",
-    "embedding",
-    "gate",
-    "group_norm",
-    "kv_attention",
-    "layer_norm",
-    "linear",
-    "matmul",
-    "max_pool",
-    "mean",
-    "mean_error",
-    "mean_pool",
-    "multiply",
-    "nearest_code",
-    "normalize",
-    "optimizer",
-    "perceptual_distance",
-    "resize_bilinear",
-    "resize_grid",
-    "resize_nearest",
-    "rms_norm",
-    "rotary",
-    "sample",
-    "straight_through",
-    "sum_rows",
-    "swiglu",
-    "upsample",
-];
+const LACKING: &[&str] = &["conv2d", "linear", "matmul", "swiglu"];
 
 /// Operations whose gradient has none yet.
-const LACKING_GRADIENT: &[&str] = &["add"];
+const LACKING_GRADIENT: &[&str] = &[];
 
 /// One device for all tests: they share its stream.
 pub fn device() -> &'static Device {

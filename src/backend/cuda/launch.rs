@@ -68,6 +68,11 @@ impl Arg {
         Ok(Arg(tensor.storage_mut().unique_address()? as u64))
     }
 
+    /// The same so many bytes further on: the caller sees to it that this is still inside.
+    pub fn after(self, bytes: usize) -> Arg {
+        Arg(self.0.wrapping_add(bytes as u64))
+    }
+
     /// A null pointer: what an operation does without.
     pub const NONE: Arg = Arg(0);
 }

@@ -1,6 +1,9 @@
 //! Activations that stand by themselves, between a convolution and what reads it. Those after a linear layer are
 //! part of it (`linear`).
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{expect, expect_type, inputs};
 use super::elementwise::{Binary, map};
 use crate::backend::Device;
@@ -52,13 +55,15 @@ impl Op for LeakyRelu {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let x = all[0].data::<f32>()?;
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => map(cpu, *self, x, x, outputs[0].data_mut::<f32>()?),
+            Device::Cuda(cuda) => cuda::forward(self.slope, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let x = all[0].data::<f32>()?;
+                map(cpu, *self, x, x, outputs[0].data_mut::<f32>()?);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
@@ -89,12 +94,14 @@ impl Op for LeakyReluBackward {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let (x, grad) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => map(cpu, Slope(self.0.slope), x, grad, outputs[0].data_mut::<f32>()?),
+            Device::Cuda(cuda) => cuda::backward(self.0.slope, cuda, all, &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let (x, grad) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
+                map(cpu, Slope(self.0.slope), x, grad, outputs[0].data_mut::<f32>()?);
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

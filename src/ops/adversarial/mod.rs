@@ -1,6 +1,9 @@
 //! What a discriminator's logits are worth: the mean of a function of them, of which the losses of generator and
 //! discriminator are made. Hinge: Lim and Ye, 2017; softplus: Goodfellow et al., 2014.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{expect, expect_type, inputs};
 use super::elementwise::{Binary, map, sum};
 use crate::backend::Device;
@@ -106,14 +109,16 @@ impl Op for Score {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let logits = all[0].data::<f32>()?;
-        let sum = match cx.device {
+        match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => sum(cx, cpu, *self, logits, logits)?,
-        };
-        outputs[0].data_mut::<f32>()?[0] = (sum / logits.len() as f64) as f32;
-        Ok(())
+            Device::Cuda(cuda) => cuda::forward(*self, cx, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let logits = all[0].data::<f32>()?;
+                let sum = sum(cx, cpu, *self, logits, logits)?;
+                outputs[0].data_mut::<f32>()?[0] = (sum / logits.len() as f64) as f32;
+                Ok(())
+            }
+        }
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
@@ -144,14 +149,16 @@ impl Op for ScoreBackward {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let logits = all[0].data::<f32>()?;
-        let factor = f64::from(all[1].data::<f32>()?[0]) / logits.len() as f64;
-        let rule = Slope(self.0, factor as f32);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => map(cpu, rule, logits, logits, outputs[0].data_mut::<f32>()?),
+            Device::Cuda(cuda) => cuda::backward(self.0, cuda, all, &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let logits = all[0].data::<f32>()?;
+                let factor = f64::from(all[1].data::<f32>()?[0]) / logits.len() as f64;
+                let rule = Slope(self.0, factor as f32);
+                map(cpu, rule, logits, logits, outputs[0].data_mut::<f32>()?);
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! dv = P^T dO, dS = P * (D - rowsum(P * D)), dq = scale dS k, dk = scale dS^T q.
 
 use super::Attention;
+use crate::backend::Device;
 use crate::backend::cpu::simd::{Kernel, Simd, math};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
@@ -49,13 +50,19 @@ impl Op for PackedBackward {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let [b, t, d] = dims("gradient", all[1].desc())?;
-        let qkv = all[0].data::<f32>()?.as_ptr();
-        let out = Parts::new(outputs[0].data_mut::<f32>()?);
-        let part = |i: usize| (qkv.wrapping_add(i * d), out.as_ptr().wrapping_add(i * d));
-        let ((q, dq), (k, dk), (v, dv)) = (part(0), part(1), part(2));
-        let grad = all[1].data::<f32>()?;
-        run(cx, self.0, [b, t, d], 3 * d, [q, k, v], grad, [dq, dk, dv])
+        match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => super::cuda::backward(&self.0, cx, cuda, (&all[..1], all[1]), outputs),
+            Device::Cpu(cpu) => {
+                let [b, t, d] = dims("gradient", all[1].desc())?;
+                let qkv = all[0].data::<f32>()?.as_ptr();
+                let out = Parts::new(outputs[0].data_mut::<f32>()?);
+                let part = |i: usize| (qkv.wrapping_add(i * d), out.as_ptr().wrapping_add(i * d));
+                let ((q, dq), (k, dk), (v, dv)) = (part(0), part(1), part(2));
+                let grad = all[1].data::<f32>()?;
+                heads(cx, cpu, self.0, [b, t, d], 3 * d, [q, k, v], grad, [dq, dk, dv])
+            }
+        }
     }
 }
 
@@ -71,12 +78,27 @@ impl Op<3> for SplitBackward {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 3]) -> Result<()> {
-        let [b, t, d] = dims("gradient", all[3].desc())?;
-        let read = |i: usize| all[i].data::<f32>().map(<[f32]>::as_ptr);
-        let [dq, dk, dv] = outputs;
-        let write = |t: &mut Tensor| t.data_mut::<f32>().map(<[f32]>::as_mut_ptr);
-        let to = [write(dq)?, write(dk)?, write(dv)?];
-        run(cx, self.0, [b, t, d], d, [read(0)?, read(1)?, read(2)?], all[3].data::<f32>()?, to)
+        match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => super::cuda::backward(&self.0, cx, cuda, (&all[..3], all[3]), outputs),
+            Device::Cpu(cpu) => {
+                let [b, t, d] = dims("gradient", all[3].desc())?;
+                let read = |i: usize| all[i].data::<f32>().map(<[f32]>::as_ptr);
+                let [dq, dk, dv] = outputs;
+                let write = |t: &mut Tensor| t.data_mut::<f32>().map(<[f32]>::as_mut_ptr);
+                let to = [write(dq)?, write(dk)?, write(dv)?];
+                heads(
+                    cx,
+                    cpu,
+                    self.0,
+                    [b, t, d],
+                    d,
+                    [read(0)?, read(1)?, read(2)?],
+                    all[3].data::<f32>()?,
+                    to,
+                )
+            }
+        }
     }
 }
 
@@ -85,25 +107,13 @@ fn cost(grad: &Desc) -> Cost {
     Cost { flops: 10.0 * count * t, bytes: 28.0 * count }
 }
 
-/// Rows of q, k, v and of their gradients are `row` elements apart.
-fn run(
-    cx: Cx<'_>,
-    op: Attention,
-    [b, t, d]: [usize; 3],
-    row: usize,
-    from: [*const f32; 3],
-    grad: &[f32],
-    to: [*mut f32; 3],
-) -> Result<()> {
-    heads(cx, cx.cpu("the gradient of attention")?, op, [b, t, d], row, from, grad, to)
-}
-
 /// Pointers that lanes share.
 #[derive(Clone, Copy)]
 struct Shared<T>(T);
 // SAFETY: what is written through them is written in disjoint parts, a head each.
 unsafe impl<T> Sync for Shared<T> {}
 
+/// Rows of q, k, v and of their gradients are `row` elements apart.
 #[allow(clippy::too_many_arguments)]
 fn heads(
     cx: Cx<'_>,

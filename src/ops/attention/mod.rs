@@ -4,6 +4,8 @@
 
 mod backward;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::{dims, expect_type};
 use crate::backend::Device;
@@ -67,7 +69,7 @@ impl Op for Attention {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::attention(self, cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::attention(self, cx, cpu, all, &mut outputs[0]),
         }
     }

@@ -2,6 +2,9 @@
 //! GroupNorm with a group a channel, the batch taken for one tall picture (`nn::BatchNorm`); here are the statistics
 //! that it keeps from batch to batch.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{expect, inputs};
 use crate::backend::Device;
 use crate::error::{Error, Result};
@@ -56,23 +59,23 @@ impl Op for Kept {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let (weight, bias) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
-        let (mean, variance) = (all[2].data::<f32>()?, all[3].data::<f32>()?);
-        let (scales, shifts) = outputs[0].data_mut::<f32>()?.split_at_mut(weight.len());
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            // A few hundred numbers.
+            Device::Cuda(cuda) => cuda::kept(self, cuda, all, &mut outputs[0]),
             Device::Cpu(_) => {
+                let (weight, bias) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
+                let (mean, variance) = (all[2].data::<f32>()?, all[3].data::<f32>()?);
+                let (scales, shifts) = outputs[0].data_mut::<f32>()?.split_at_mut(weight.len());
+                // A few hundred numbers.
                 for c in 0..weight.len() {
                     let inverse = 1.0 / (f64::from(variance[c]) + f64::from(self.eps)).sqrt();
                     let scale = f64::from(weight[c]) * inverse;
                     scales[c] = scale as f32;
                     shifts[c] = (f64::from(bias[c]) - f64::from(mean[c]) * scale) as f32;
                 }
+                Ok(())
             }
         }
-        Ok(())
     }
 }
 
@@ -97,24 +100,25 @@ impl Op<2> for Keep {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 2]) -> Result<()> {
-        let (unit, mean, variance) = (all[0].data::<f32>()?, all[1].data::<f32>()?, all[2].data::<f32>()?);
-        let (inverses, shifts) = unit.split_at(mean.len());
-        let [new_mean, new_variance] = outputs;
-        let (new_mean, new_variance) = (new_mean.data_mut::<f32>()?, new_variance.data_mut::<f32>()?);
-        let (momentum, count) = (f64::from(self.momentum), self.positions as f64);
-        let step = |old: f32, new: f64| (f64::from(old) + momentum * (new - f64::from(old))) as f32;
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::keep(self, cuda, all, outputs),
             Device::Cpu(_) => {
+                let (unit, mean, variance) =
+                    (all[0].data::<f32>()?, all[1].data::<f32>()?, all[2].data::<f32>()?);
+                let (inverses, shifts) = unit.split_at(mean.len());
+                let [new_mean, new_variance] = outputs;
+                let (new_mean, new_variance) = (new_mean.data_mut::<f32>()?, new_variance.data_mut::<f32>()?);
+                let (momentum, count) = (f64::from(self.momentum), self.positions as f64);
+                let step = |old: f32, new: f64| (f64::from(old) + momentum * (new - f64::from(old))) as f32;
                 for c in 0..mean.len() {
                     let r = f64::from(inverses[c]);
                     let biased = (1.0 / (r * r) - f64::from(self.eps)).max(0.0);
                     new_mean[c] = step(mean[c], -f64::from(shifts[c]) / r);
                     new_variance[c] = step(variance[c], biased * count / (count - 1.0));
                 }
+                Ok(())
             }
         }
-        Ok(())
     }
 }

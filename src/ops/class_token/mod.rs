@@ -1,5 +1,8 @@
 //! The class token of a vision transformer: put before the others, and taken out again at the end.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{dims, expect, expect_type, inputs};
 use crate::backend::Device;
 use crate::backend::cpu::Parts;
@@ -43,20 +46,22 @@ impl Op for Prepend {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let [n, t, c] = dims("tokens", all[0].desc())?;
-        let (tokens, token) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(n * (t + 1), |_, row| {
-                let (image, i) = (row / (t + 1), row % (t + 1));
-                // SAFETY: one part a token.
-                let to = unsafe { parts.slice(row * c..(row + 1) * c) };
-                to.copy_from_slice(if i == 0 { token } else { &tokens[(image * t + i - 1) * c..][..c] });
-            }),
+            Device::Cuda(cuda) => cuda::prepend(cuda, all[0], all[1], &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let [n, t, c] = dims("tokens", all[0].desc())?;
+                let (tokens, token) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
+                let parts = Parts::new(outputs[0].data_mut::<f32>()?);
+                cpu.pool.blocks(n * (t + 1), |_, row| {
+                    let (image, i) = (row / (t + 1), row % (t + 1));
+                    // SAFETY: one part a token.
+                    let to = unsafe { parts.slice(row * c..(row + 1) * c) };
+                    to.copy_from_slice(if i == 0 { token } else { &tokens[(image * t + i - 1) * c..][..c] });
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
@@ -95,20 +100,22 @@ impl Op for Tokens {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let [n, t, c] = dims("tokens", all[0].desc())?;
-        let each = self.count * c;
-        let x = all[0].data::<f32>()?;
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(n, |_, image| {
-                // SAFETY: one part an image.
-                let to = unsafe { parts.slice(image * each..(image + 1) * each) };
-                to.copy_from_slice(&x[(image * t + self.first) * c..][..each]);
-            }),
+            Device::Cuda(cuda) => cuda::tokens(*self, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let [n, t, c] = dims("tokens", all[0].desc())?;
+                let each = self.count * c;
+                let x = all[0].data::<f32>()?;
+                let parts = Parts::new(outputs[0].data_mut::<f32>()?);
+                cpu.pool.blocks(n, |_, image| {
+                    // SAFETY: one part an image.
+                    let to = unsafe { parts.slice(image * each..(image + 1) * each) };
+                    to.copy_from_slice(&x[(image * t + self.first) * c..][..each]);
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
@@ -116,10 +123,16 @@ impl Op for Tokens {
         let [n, t, c] = dims("tokens", pass.inputs[0].desc())?;
         let each = self.count * c;
         let mut dx = e.cx().workspace.tensor(*pass.inputs[0].desc())?;
-        let (to, from) = (dx.data_mut::<f32>()?, grad.data::<f32>()?);
-        to.fill(0.0);
-        for image in 0..n {
-            to[(image * t + self.first) * c..][..each].copy_from_slice(&from[image * each..][..each]);
+        match e.cx().device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda::tokens_backward(*self, cuda, grad, &mut dx)?,
+            Device::Cpu(_) => {
+                let (to, from) = (dx.data_mut::<f32>()?, grad.data::<f32>()?);
+                to.fill(0.0);
+                for image in 0..n {
+                    to[(image * t + self.first) * c..][..each].copy_from_slice(&from[image * each..][..each]);
+                }
+            }
         }
         let mut found = Gradients::default();
         found[0] = Some(dx);

@@ -1,4 +1,4 @@
-use super::CodeEmbedding;
+use super::{CodeEmbedding, not_there};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -55,13 +55,6 @@ pub(super) fn code_embedding(
     }
     match wrong.into_inner() {
         usize::MAX => Ok(()),
-        at => Err(Error::invalid(format!(
-            "code {} of image {}, sub-codebook {}, row {}, column {}: expected less than {count}",
-            codes[at],
-            at / (k * area),
-            at / area % k,
-            at / w % h,
-            at % w
-        ))),
+        at => Err(not_there(codes[at], at, [k, h, w], count)),
     }
 }

@@ -2,6 +2,8 @@
 //! the channels, in the order of the sub-codebooks.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::{dims, expect_type, inputs};
 use super::unit::unit;
@@ -57,10 +59,22 @@ impl Op for CodeEmbedding {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::code_embedding(*self, cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::code_embedding(*self, cpu, all[0], all[1], &mut outputs[0]),
         }
     }
+}
+
+/// The error of a code at a place of codes (n, k, h, w).
+fn not_there(code: u32, at: usize, [k, h, w]: [usize; 3], count: usize) -> Error {
+    let area = h * w;
+    Error::invalid(format!(
+        "code {code} of image {}, sub-codebook {}, row {}, column {}: expected less than {count}",
+        at / (k * area),
+        at / area % k,
+        at / w % h,
+        at % w
+    ))
 }
 
 /// The table of k codebooks, each (N, d) as a checkpoint has it (raw rows, any floating type): (k, N, d) f32

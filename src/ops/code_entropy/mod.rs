@@ -7,6 +7,8 @@
 //! The latents x codes table is never written: forward and backward compute its entries again as they need them.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::{dims, expect, expect_type, inputs};
 use crate::backend::Device;
@@ -50,7 +52,7 @@ impl Op for CodeEntropy {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::forward(self, cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::forward(self, cx, cpu, all, &mut outputs[0]),
         }
     }
@@ -88,7 +90,7 @@ impl Op<2> for CodeEntropyBackward {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 2]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::backward(&self.0, cx, cuda, all, outputs),
             Device::Cpu(cpu) => cpu::backward(&self.0, cx, cpu, all, outputs),
         }
     }

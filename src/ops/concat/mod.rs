@@ -1,10 +1,16 @@
 //! Tensors side by side along the last axis: the sub-codebooks' codes before the decoder.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "cuda")]
+pub(in crate::ops) use cuda::{Range, copy};
+
 use super::check::{expect_type, inputs};
 use crate::backend::Device;
 use crate::backend::cpu::Parts;
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, MAX_INPUTS, Op};
+use crate::ops::fill::filled;
 use crate::tensor::{DType, Desc, Tensor};
 
 /// Inputs: one or more of shape (..., d_i) f32, alike but for the last extent. Output: (..., sum of d_i).
@@ -55,29 +61,31 @@ impl Op for Concat {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let width = last(outputs[0].desc());
-        let mut from: [&[f32]; MAX_INPUTS] = [&[]; MAX_INPUTS];
-        for (slot, x) in from.iter_mut().zip(all) {
-            *slot = x.data::<f32>()?;
-        }
-        let out = outputs[0].data_mut::<f32>()?;
-        let rows = out.len().checked_div(width).unwrap_or(0);
-        let parts = Parts::new(out);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(rows, |_, row| {
-                // SAFETY: one part a row.
-                let mut to = unsafe { parts.slice(row * width..(row + 1) * width) };
-                for (x, from) in all.iter().zip(from) {
-                    let d = last(x.desc());
-                    let (now, later) = to.split_at_mut(d);
-                    now.copy_from_slice(&from[row * d..(row + 1) * d]);
-                    to = later;
+            Device::Cuda(cuda) => cuda::concat(cuda, all, &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let width = last(outputs[0].desc());
+                let mut from: [&[f32]; MAX_INPUTS] = [&[]; MAX_INPUTS];
+                for (slot, x) in from.iter_mut().zip(all) {
+                    *slot = x.data::<f32>()?;
                 }
-            }),
+                let out = outputs[0].data_mut::<f32>()?;
+                let rows = out.len().checked_div(width).unwrap_or(0);
+                let parts = Parts::new(out);
+                cpu.pool.blocks(rows, |_, row| {
+                    // SAFETY: one part a row.
+                    let mut to = unsafe { parts.slice(row * width..(row + 1) * width) };
+                    for (x, from) in all.iter().zip(from) {
+                        let d = last(x.desc());
+                        let (now, later) = to.split_at_mut(d);
+                        now.copy_from_slice(&from[row * d..(row + 1) * d]);
+                        to = later;
+                    }
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
@@ -116,21 +124,23 @@ impl Op for Columns {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let (width, count) = (last(all[0].desc()), self.count);
-        let x = all[0].data::<f32>()?;
-        let out = outputs[0].data_mut::<f32>()?;
-        let rows = out.len().checked_div(count).unwrap_or(0);
-        let parts = Parts::new(out);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(rows, |_, row| {
-                // SAFETY: one part a row.
-                let to = unsafe { parts.slice(row * count..(row + 1) * count) };
-                to.copy_from_slice(&x[row * width + self.first..][..count]);
-            }),
+            Device::Cuda(cuda) => cuda::columns(*self, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let (width, count) = (last(all[0].desc()), self.count);
+                let x = all[0].data::<f32>()?;
+                let out = outputs[0].data_mut::<f32>()?;
+                let rows = out.len().checked_div(count).unwrap_or(0);
+                let parts = Parts::new(out);
+                cpu.pool.blocks(rows, |_, row| {
+                    // SAFETY: one part a row.
+                    let to = unsafe { parts.slice(row * count..(row + 1) * count) };
+                    to.copy_from_slice(&x[row * width + self.first..][..count]);
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
@@ -140,9 +150,7 @@ impl Op for Columns {
         let zeros = |count: usize| {
             let mut shape = x.shape;
             shape.set_last(count);
-            let mut zeros = e.cx().workspace.tensor(Desc::plain(shape, DType::F32))?;
-            zeros.data_mut::<f32>()?.fill(0.0);
-            Ok::<_, Error>(zeros)
+            filled(e.cx(), Desc::plain(shape, DType::F32), 0.0)
         };
         let (before, after) = (zeros(self.first)?, zeros(width - self.first - self.count)?);
         let [dx] = e.run(&Concat, &[&before, grad, &after])?;

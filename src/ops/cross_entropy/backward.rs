@@ -37,24 +37,26 @@ impl Op for CrossEntropyBackward {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let n = all[0].shape()[1];
-        let (logits, targets) = (all[0].data::<f32>()?, all[1].data::<u32>()?);
-        let grad = all[2].data::<f32>()?;
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(targets.len(), |_, row| {
-                let logits = &logits[row * n..(row + 1) * n];
-                // SAFETY: one part a row.
-                let out = unsafe { parts.slice(row * n..(row + 1) * n) };
-                let (largest, sum) = cpu.isa.dispatch(Sum { logits });
-                let factor = (f64::from(grad[row]) / sum) as f32;
-                cpu.isa.dispatch(Softmax { logits, largest, factor, out });
-                out[targets[row] as usize] -= grad[row];
-            }),
+            Device::Cuda(cuda) => super::cuda::backward(cuda, all, &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let n = all[0].shape()[1];
+                let (logits, targets) = (all[0].data::<f32>()?, all[1].data::<u32>()?);
+                let grad = all[2].data::<f32>()?;
+                let parts = Parts::new(outputs[0].data_mut::<f32>()?);
+                cpu.pool.blocks(targets.len(), |_, row| {
+                    let logits = &logits[row * n..(row + 1) * n];
+                    // SAFETY: one part a row.
+                    let out = unsafe { parts.slice(row * n..(row + 1) * n) };
+                    let (largest, sum) = cpu.isa.dispatch(Sum { logits });
+                    let factor = (f64::from(grad[row]) / sum) as f32;
+                    cpu.isa.dispatch(Softmax { logits, largest, factor, out });
+                    out[targets[row] as usize] -= grad[row];
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 }
 

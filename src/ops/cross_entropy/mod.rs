@@ -2,6 +2,8 @@
 
 mod backward;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::{dims, expect, expect_type, inputs};
 use crate::backend::Device;
@@ -37,7 +39,7 @@ impl Op for CrossEntropy {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::forward(cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::cross_entropy(cpu, all, &mut outputs[0]),
         }
     }

@@ -1,6 +1,9 @@
 //! The disentanglement of two sub-codebooks (FQGAN, equation 7): the mean over positions of the squared dot product
 //! of their codes, which must be unit vectors already.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{expect, expect_type, inputs};
 use crate::backend::Device;
 use crate::backend::cpu::Parts;
@@ -42,19 +45,19 @@ impl Op for Disentangle {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let [rows, d] = rows(all[0].desc());
-        let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
-        let square = |(a, b): (&[f32], &[f32])| dot(a, b) * dot(a, b);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            // A few thousand numbers: plain loops in f64.
+            Device::Cuda(cuda) => cuda::forward(cx, cuda, all, &mut outputs[0]),
             Device::Cpu(_) => {
+                let [rows, d] = rows(all[0].desc());
+                let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
+                let square = |(a, b): (&[f32], &[f32])| dot(a, b) * dot(a, b);
+                // A few thousand numbers: plain loops in f64.
                 let sum: f64 = a.chunks_exact(d).zip(b.chunks_exact(d)).map(square).sum();
                 outputs[0].data_mut::<f32>()?[0] = (sum / rows as f64) as f32;
+                Ok(())
             }
         }
-        Ok(())
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
@@ -86,24 +89,26 @@ impl Op<2> for DisentangleBackward {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 2]) -> Result<()> {
-        let [rows, d] = rows(all[0].desc());
-        let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
-        let factor = 2.0 * f64::from(all[2].data::<f32>()?[0]) / rows as f64;
-        let [da, db] = outputs;
-        let (da, db) = (Parts::new(da.data_mut::<f32>()?), Parts::new(db.data_mut::<f32>()?));
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(rows, |_, row| {
-                let range = row * d..(row + 1) * d;
-                let (a, b) = (&a[range.clone()], &b[range.clone()]);
-                let factor = factor * dot(a, b);
-                // SAFETY: one part a row, of both.
-                let (da, db) = unsafe { (da.slice(range.clone()), db.slice(range)) };
-                da.iter_mut().zip(b).for_each(|(o, &x)| *o = (factor * f64::from(x)) as f32);
-                db.iter_mut().zip(a).for_each(|(o, &x)| *o = (factor * f64::from(x)) as f32);
-            }),
+            Device::Cuda(cuda) => cuda::backward(cuda, all, outputs),
+            Device::Cpu(cpu) => {
+                let [rows, d] = rows(all[0].desc());
+                let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
+                let factor = 2.0 * f64::from(all[2].data::<f32>()?[0]) / rows as f64;
+                let [da, db] = outputs;
+                let (da, db) = (Parts::new(da.data_mut::<f32>()?), Parts::new(db.data_mut::<f32>()?));
+                cpu.pool.blocks(rows, |_, row| {
+                    let range = row * d..(row + 1) * d;
+                    let (a, b) = (&a[range.clone()], &b[range.clone()]);
+                    let factor = factor * dot(a, b);
+                    // SAFETY: one part a row, of both.
+                    let (da, db) = unsafe { (da.slice(range.clone()), db.slice(range)) };
+                    da.iter_mut().zip(b).for_each(|(o, &x)| *o = (factor * f64::from(x)) as f32);
+                    db.iter_mut().zip(a).for_each(|(o, &x)| *o = (factor * f64::from(x)) as f32);
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

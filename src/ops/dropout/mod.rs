@@ -2,6 +2,8 @@
 //! dropped is a function of the seed and the place alone, so the rule draws the same again and nothing is kept for it.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::{expect, expect_type};
 use crate::backend::Device;
@@ -58,7 +60,7 @@ impl Op for Dropout {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::dropout(self, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::dropout(self, cpu, all, &mut outputs[0]),
         }
     }

@@ -50,27 +50,31 @@ impl Op for EmbeddingBackward {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let (index, grad) = (all[0].data::<u32>()?, all[1].data::<f32>()?);
-        let d = outputs[0].shape()[1];
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(self.rows.div_ceil(ROWS), |_, block| {
-                let rows = block * ROWS..self.rows.min((block + 1) * ROWS);
-                // SAFETY: one part a block.
-                let sums = unsafe { parts.slice(rows.start * d..rows.end * d) };
-                sums.fill(0.0);
-                for (at, entry) in index.chunks_exact(self.tables).enumerate() {
-                    let row = entry[self.table] as usize;
-                    if rows.contains(&row) {
-                        let sum = &mut sums[(row - rows.start) * d..][..d];
-                        let grad = &grad[(at * self.tables + self.table) * d..][..d];
-                        sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g);
+            Device::Cuda(cuda) => {
+                super::cuda::backward([self.table, self.tables], cuda, all, &mut outputs[0])
+            }
+            Device::Cpu(cpu) => {
+                let (index, grad) = (all[0].data::<u32>()?, all[1].data::<f32>()?);
+                let d = outputs[0].shape()[1];
+                let parts = Parts::new(outputs[0].data_mut::<f32>()?);
+                cpu.pool.blocks(self.rows.div_ceil(ROWS), |_, block| {
+                    let rows = block * ROWS..self.rows.min((block + 1) * ROWS);
+                    // SAFETY: one part a block.
+                    let sums = unsafe { parts.slice(rows.start * d..rows.end * d) };
+                    sums.fill(0.0);
+                    for (at, entry) in index.chunks_exact(self.tables).enumerate() {
+                        let row = entry[self.table] as usize;
+                        if rows.contains(&row) {
+                            let sum = &mut sums[(row - rows.start) * d..][..d];
+                            let grad = &grad[(at * self.tables + self.table) * d..][..d];
+                            sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g);
+                        }
                     }
-                }
-            }),
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

@@ -3,6 +3,8 @@
 
 mod backward;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::expect_type;
 use crate::backend::Device;
@@ -55,7 +57,7 @@ impl Op for Embedding {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::forward(cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::embedding(cx, cpu, all, &mut outputs[0]),
         }
     }

@@ -1,6 +1,9 @@
 //! The gate of a SwiGLU layer (Shazeer, 2020) by itself, SiLU(a) * b, where training keeps both factors: the layer of
 //! [`super::linear::SwiGlu`] would have to compute them again for its rule, a fifth of a block's arithmetic.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{expect, expect_type, inputs};
 use super::elementwise::{Binary, map};
 use crate::backend::Device;
@@ -40,13 +43,15 @@ impl Op for Gate {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => map(cpu, *self, a, b, outputs[0].data_mut::<f32>()?),
+            Device::Cuda(cuda) => cuda::forward(cuda, all, &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
+                map(cpu, *self, a, b, outputs[0].data_mut::<f32>()?);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// With s = sigmoid(a): da = dy b s (1 + a (1 - s)), db = dy a s.
@@ -81,7 +86,7 @@ impl Op<2> for GateBackward {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 2]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::backward(cuda, all, outputs),
             Device::Cpu(cpu) => slopes(cpu, all, outputs),
         }
     }

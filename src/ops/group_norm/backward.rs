@@ -7,6 +7,7 @@ use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::ops::check::{dims, expect, expect_type, inputs};
+use crate::ops::fill::filled;
 use crate::tensor::{DType, Desc, Tensor};
 
 /// Inputs: x (n, h, w, c), coefficients (n, 2, c), gradient of the output, as x. Outputs: gradients of x and of
@@ -37,7 +38,7 @@ impl Op<2> for ApplyBackward {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 2]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => super::cuda::apply_backward(self, cx, cuda, all, outputs),
             Device::Cpu(cpu) => cpu::apply_backward(self, cx, cpu, all, outputs),
         }
     }
@@ -71,8 +72,9 @@ impl Op<3> for CoefficientsBackward {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 3]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            // A few thousand numbers: plain loops in f64.
+            Device::Cuda(cuda) => {
+                super::cuda::coefficients_backward((self.groups, self.positions), cx, cuda, all, outputs)
+            }
             Device::Cpu(_) => self.run(all, outputs),
         }
     }
@@ -131,10 +133,7 @@ pub(super) fn coefficients(op: &Coefficients, e: &Eager<'_>, pass: &Backward<'_,
     let grad = pass.grads[0].as_ref().ok_or_else(|| Error::internal("no gradient"))?;
     let (x, weight) = (pass.inputs[0], pass.inputs[1]);
     let [_, h, w, _] = dims("x", x.desc())?;
-    let workspace = e.cx().workspace;
-    let (mut one, mut zero) = (workspace.tensor(*weight.desc())?, workspace.tensor(*weight.desc())?);
-    one.data_mut::<f32>()?.fill(1.0);
-    zero.data_mut::<f32>()?.fill(0.0);
+    let (one, zero) = (filled(e.cx(), *weight.desc(), 1.0)?, filled(e.cx(), *weight.desc(), 0.0)?);
     let [unit] = e.run(op, &[x, &one, &zero])?;
     let rule = CoefficientsBackward { groups: op.groups, positions: h * w };
     let [affine, d_weight, d_bias] = e.run(&rule, &[&unit, weight, grad])?;

@@ -7,6 +7,8 @@
 
 mod backward;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 pub use backward::ApplyBackward;
 
@@ -67,7 +69,7 @@ impl Op for Coefficients {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::coefficients(self, cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::coefficients(self, cx, cpu, all, &mut outputs[0]),
         }
     }
@@ -106,7 +108,7 @@ impl Op for Apply {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::apply(self, cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::apply(self, cpu, all, &mut outputs[0]),
         }
     }

@@ -6,6 +6,8 @@
 
 mod cache;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 pub use cache::Cache;
 
@@ -92,7 +94,7 @@ impl Op for KvAttention<'_> {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::kv_attention(self, cx, cuda, all, &mut outputs[0])?,
             Device::Cpu(cpu) => cpu::kv_attention(self, cx, cpu, all, &mut outputs[0])?,
         }
         self.cache.set_len(self.position + all[0].shape()[1]);

@@ -48,7 +48,7 @@ impl Op<3> for LayerNormBackward {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 3]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => super::cuda::backward(self.eps, cx, cuda, all, outputs),
             Device::Cpu(cpu) => self.run(cx, cpu, all, outputs),
         }
     }

@@ -3,6 +3,8 @@
 
 mod backward;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::{expect, expect_type, inputs};
 use crate::backend::Device;
@@ -42,7 +44,7 @@ impl Op for LayerNorm {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::forward(self.eps, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::layer_norm(self, cpu, all, &mut outputs[0]),
         }
     }

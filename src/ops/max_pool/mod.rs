@@ -1,6 +1,9 @@
 //! The largest of the pixels under a window, as VGG has it between its stages (2 x 2) and Inception in its blocks
 //! (3 x 3).
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{dims, expect, inputs};
 use super::window::Window;
 use crate::backend::Device;
@@ -52,14 +55,18 @@ impl Op for MaxPool {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        self.0.each(cx, all[0], &mut outputs[0], |to, under| {
-            to.fill(f32::NEG_INFINITY);
-            for from in under {
-                for (to, from) in to.iter_mut().zip(from) {
-                    *to = if *from > *to || from.is_nan() { *from } else { *to };
+        match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => self.0.pool(cuda, all[0], &mut outputs[0], false),
+            Device::Cpu(cpu) => self.0.each(cpu, all[0], &mut outputs[0], |to, under| {
+                to.fill(f32::NEG_INFINITY);
+                for from in under {
+                    for (to, from) in to.iter_mut().zip(from) {
+                        *to = if *from > *to || from.is_nan() { *from } else { *to };
+                    }
                 }
-            }
-        })
+            }),
+        }
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
@@ -94,34 +101,36 @@ impl Op for MaxPoolBackward {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let [n, h, w, c] = dims("x", all[0].desc())?;
-        let (rows, columns) = (h / 2, w / 2);
-        let (x, grad) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
-        // A last odd row is a block of its own.
-        let pairs = h.div_ceil(2);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(n * pairs, |_, index| {
-                let (image, pair) = (index / pairs, index % pairs);
-                let begin = (image * h + 2 * pair) * w * c;
-                let end = (image * h + h.min(2 * pair + 2)) * w * c;
-                // SAFETY: one part a pair of rows of x.
-                let to = unsafe { parts.slice(begin..end) };
-                to.fill(0.0);
-                if pair >= rows {
-                    return;
-                }
-                let (from, grad) = (&x[begin..end], &grad[(image * rows + pair) * columns * c..]);
-                for (column, grad) in grad.chunks_exact(c.max(1)).take(columns).enumerate() {
-                    let at = four(w, c, column);
-                    for (channel, grad) in grad.iter().enumerate() {
-                        to[at[largest(at.map(|at| from[at + channel]))] + channel] = *grad;
+            Device::Cuda(cuda) => cuda::backward(cuda, all, &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let [n, h, w, c] = dims("x", all[0].desc())?;
+                let (rows, columns) = (h / 2, w / 2);
+                let (x, grad) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
+                let parts = Parts::new(outputs[0].data_mut::<f32>()?);
+                // A last odd row is a block of its own.
+                let pairs = h.div_ceil(2);
+                cpu.pool.blocks(n * pairs, |_, index| {
+                    let (image, pair) = (index / pairs, index % pairs);
+                    let begin = (image * h + 2 * pair) * w * c;
+                    let end = (image * h + h.min(2 * pair + 2)) * w * c;
+                    // SAFETY: one part a pair of rows of x.
+                    let to = unsafe { parts.slice(begin..end) };
+                    to.fill(0.0);
+                    if pair >= rows {
+                        return;
                     }
-                }
-            }),
+                    let (from, grad) = (&x[begin..end], &grad[(image * rows + pair) * columns * c..]);
+                    for (column, grad) in grad.chunks_exact(c.max(1)).take(columns).enumerate() {
+                        let at = four(w, c, column);
+                        for (channel, grad) in grad.iter().enumerate() {
+                            to[at[largest(at.map(|at| from[at + channel]))] + channel] = *grad;
+                        }
+                    }
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

@@ -1,5 +1,8 @@
 //! The mean of all elements.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{expect_type, inputs};
 use super::elementwise::{Binary, sum};
 use crate::backend::Device;
@@ -40,22 +43,30 @@ impl Op for Mean {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let x = all[0].data::<f32>()?;
-        let sum = match cx.device {
+        match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => sum(cx, cpu, First, x, x)?,
-        };
-        outputs[0].data_mut::<f32>()?[0] = (sum / x.len() as f64) as f32;
-        Ok(())
+            Device::Cuda(cuda) => cuda::forward(cx, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let x = all[0].data::<f32>()?;
+                let sum = sum(cx, cpu, First, x, x)?;
+                outputs[0].data_mut::<f32>()?[0] = (sum / x.len() as f64) as f32;
+                Ok(())
+            }
+        }
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
         let grad = pass.grads[0].as_ref().ok_or_else(|| Error::internal("no gradient"))?;
         let x = pass.inputs[0].desc();
-        let share = grad.data::<f32>()?[0] / x.shape.count() as f32;
         let mut dx = e.cx().workspace.tensor(*x)?;
-        dx.data_mut::<f32>()?.fill(share);
+        match e.cx().device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda::spread(cuda, grad, &mut dx)?,
+            Device::Cpu(_) => {
+                let share = grad.data::<f32>()?[0] / x.shape.count() as f32;
+                dx.data_mut::<f32>()?.fill(share);
+            }
+        }
         let mut found = Gradients::default();
         found[0] = Some(dx);
         Ok(found)

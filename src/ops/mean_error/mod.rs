@@ -1,6 +1,9 @@
 //! The mean error between two tensors, squared (L2) or absolute (L1): reconstruction, and the two halves of vector
 //! quantisation's loss.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{expect, expect_type, inputs};
 use super::elementwise::{Binary, map, sum};
 use crate::backend::Device;
@@ -78,14 +81,16 @@ impl Op for MeanError {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
-        let sum = match cx.device {
+        match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => sum(cx, cpu, self.0, a, b)?,
-        };
-        outputs[0].data_mut::<f32>()?[0] = (sum / a.len() as f64) as f32;
-        Ok(())
+            Device::Cuda(cuda) => cuda::forward(self.0, cx, cuda, all, &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
+                let sum = sum(cx, cpu, self.0, a, b)?;
+                outputs[0].data_mut::<f32>()?[0] = (sum / a.len() as f64) as f32;
+                Ok(())
+            }
+        }
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
@@ -122,13 +127,15 @@ impl Op for MeanErrorBackward {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
-        let factor = f64::from(all[2].data::<f32>()?[0]) / a.len() as f64;
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => map(cpu, Slope(self.0, factor as f32), a, b, outputs[0].data_mut::<f32>()?),
+            Device::Cuda(cuda) => cuda::backward(self.0, cuda, all, &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
+                let factor = f64::from(all[2].data::<f32>()?[0]) / a.len() as f64;
+                map(cpu, Slope(self.0, factor as f32), a, b, outputs[0].data_mut::<f32>()?);
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::check::inputs;
 use super::window::Window;
+use crate::backend::Device;
 use crate::error::Result;
 use crate::exec::{Cost, Cx, Op};
 use crate::tensor::{Desc, Tensor};
@@ -25,15 +26,19 @@ impl Op for MeanPool {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        self.0.each(cx, all[0], &mut outputs[0], |to, under| {
-            to.fill(0.0);
-            let mut count = 0;
-            for from in under {
-                to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-                count += 1;
-            }
-            let share = 1.0 / count.max(1) as f32;
-            to.iter_mut().for_each(|to| *to *= share);
-        })
+        match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => self.0.pool(cuda, all[0], &mut outputs[0], true),
+            Device::Cpu(cpu) => self.0.each(cpu, all[0], &mut outputs[0], |to, under| {
+                to.fill(0.0);
+                let mut count = 0;
+                for from in under {
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                    count += 1;
+                }
+                let share = 1.0 / count.max(1) as f32;
+                to.iter_mut().for_each(|to| *to *= share);
+            }),
+        }
     }
 }

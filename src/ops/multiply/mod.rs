@@ -1,5 +1,8 @@
 //! a * b, where b may lack leading axes of a: LayerScale of a vision transformer, a mask, a factor.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{expect_type, inputs};
 use crate::backend::Device;
 use crate::backend::cpu::Parts;
@@ -39,30 +42,32 @@ impl Op for Multiply {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
-        if a.is_empty() {
-            return Ok(());
-        }
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(a.len().div_ceil(BLOCK), |_, block| {
-                let range = block * BLOCK..a.len().min((block + 1) * BLOCK);
-                // SAFETY: one part a block.
-                let mut out = unsafe { parts.slice(range.clone()) };
-                let (mut a, mut phase) = (&a[range.clone()], range.start % b.len());
-                // b is not empty: its extents are among a's.
-                while !a.is_empty() {
-                    let run = (b.len() - phase).min(a.len());
-                    let (now, later) = out.split_at_mut(run);
-                    let factors = &b[phase..phase + run];
-                    now.iter_mut().zip(a.iter().zip(factors)).for_each(|(o, (a, b))| *o = a * b);
-                    (out, a, phase) = (later, &a[run..], 0);
+            Device::Cuda(cuda) => cuda::multiply(cuda, all[0], all[1], &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
+                if a.is_empty() {
+                    return Ok(());
                 }
-            }),
+                let parts = Parts::new(outputs[0].data_mut::<f32>()?);
+                cpu.pool.blocks(a.len().div_ceil(BLOCK), |_, block| {
+                    let range = block * BLOCK..a.len().min((block + 1) * BLOCK);
+                    // SAFETY: one part a block.
+                    let mut out = unsafe { parts.slice(range.clone()) };
+                    let (mut a, mut phase) = (&a[range.clone()], range.start % b.len());
+                    // b is not empty: its extents are among a's.
+                    while !a.is_empty() {
+                        let run = (b.len() - phase).min(a.len());
+                        let (now, later) = out.split_at_mut(run);
+                        let factors = &b[phase..phase + run];
+                        now.iter_mut().zip(a.iter().zip(factors)).for_each(|(o, (a, b))| *o = a * b);
+                        (out, a, phase) = (later, &a[run..], 0);
+                    }
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {

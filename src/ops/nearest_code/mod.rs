@@ -2,6 +2,8 @@
 //! unit vectors |z - e|^2 = 2 - 2 z.e, so the nearest is the one of the largest dot product.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::{expect_type, inputs};
 use super::unit::unit;
@@ -59,16 +61,21 @@ impl Op for NearestCode {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         let packed;
-        let codebook = match all[1].desc().layout {
-            Layout::Plain => {
+        let codebook = match (all[1].desc().layout, cx.device) {
+            (Layout::Packed(_), _) => all[1],
+            (Layout::Plain, Device::Cpu(_)) => {
                 packed = Codebook.prepare(cx, all[1])?;
                 &packed
             }
-            Layout::Packed(_) => all[1],
+            #[cfg(feature = "cuda")]
+            (Layout::Plain, Device::Cuda(cuda)) => {
+                packed = cuda::pack(cx, cuda, all[1], PANELS)?;
+                &packed
+            }
         };
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::nearest_code(cx, cuda, all[0], codebook, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::nearest_code(cx, cpu, all[0], codebook, &mut outputs[0]),
         }
     }
@@ -79,7 +86,7 @@ impl Op for NearestCode {
 pub struct Codebook;
 
 impl Prepare for Codebook {
-    fn prepare(&self, _cx: Cx<'_>, weight: &Tensor) -> Result<Tensor> {
+    fn prepare(&self, cx: Cx<'_>, weight: &Tensor) -> Result<Tensor> {
         let [n, d] = super::check::dims("codebook", weight.desc())?;
         if n == 0 || n > MOST || d == 0 {
             return Err(Error::invalid(format!(
@@ -87,7 +94,8 @@ impl Prepare for Codebook {
                 weight.shape()
             )));
         }
-        let raw = weight.to_f32()?;
+        let raw = if weight.storage().on_device() { cx.download(weight)? } else { weight.clone() };
+        let raw = raw.to_f32()?;
         let raw = raw.data::<f32>()?;
         let panels = n.div_ceil(PANEL);
         let bytes = (d + 1).checked_mul(panels * PANEL * 4);
@@ -113,9 +121,10 @@ impl Prepare for Codebook {
                 }
             }
         }
-        Tensor::new(
+        let packed = Tensor::new(
             Desc { shape: *weight.shape(), dtype: DType::F32, layout: PANELS },
             packed.storage().clone(),
-        )
+        )?;
+        cx.device.keep(&packed)
     }
 }

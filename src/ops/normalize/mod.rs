@@ -2,6 +2,8 @@
 //! products. As PyTorch's `normalize`, x / max(|x|, eps).
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::{expect, expect_type, inputs};
 use crate::backend::Device;
@@ -38,7 +40,7 @@ impl Op for Normalize {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::normalize(self.eps, cuda, all[0], &mut outputs[0]),
             Device::Cpu(cpu) => cpu::normalize(self.eps, cpu, all[0], &mut outputs[0]),
         }
     }
@@ -73,7 +75,7 @@ impl Op for NormalizeBackward {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::backward(self.0.eps, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::backward(self.0.eps, cpu, all, &mut outputs[0]),
         }
     }

@@ -1,4 +1,4 @@
-use super::Adam;
+use super::{Adam, Factors};
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::Result;
@@ -13,18 +13,7 @@ pub(super) fn adam(op: &Adam, cpu: &Cpu, all: &[&Tensor], outputs: &mut [Tensor;
     let [new_weight, new_m, new_v] = outputs;
     let new_weight = Parts::new(new_weight.data_mut::<f32>()?);
     let (new_m, new_v) = (Parts::new(new_m.data_mut::<f32>()?), Parts::new(new_v.data_mut::<f32>()?));
-    let [first, second] = op.betas;
-    let power = |beta: f64| 1.0 - beta.powf(op.step as f64);
-    let factors = Factors {
-        keep: (1.0 - op.rate * op.decay) as f32,
-        rate: (op.rate / power(first)) as f32,
-        first: (1.0 - first) as f32,
-        second: second as f32,
-        fresh: (1.0 - second) as f32,
-        root: power(second).sqrt() as f32,
-        eps: op.eps as f32,
-        scale: op.scale as f32,
-    };
+    let factors = op.factors();
     cpu.pool.blocks(weight.len().div_ceil(BLOCK), |_, block| {
         let range = block * BLOCK..weight.len().min((block + 1) * BLOCK);
         let from = [weight, grad, m, v].map(|x| &x[range.clone()]);
@@ -35,18 +24,6 @@ pub(super) fn adam(op: &Adam, cpu: &Cpu, all: &[&Tensor], outputs: &mut [Tensor;
         cpu.isa.dispatch(Step { factors, from, to });
     });
     Ok(())
-}
-
-#[derive(Clone, Copy)]
-struct Factors {
-    keep: f32,
-    rate: f32,
-    first: f32,
-    second: f32,
-    fresh: f32,
-    root: f32,
-    eps: f32,
-    scale: f32,
 }
 
 struct Step<'a> {

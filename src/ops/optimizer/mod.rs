@@ -2,6 +2,8 @@
 //! length of a gradient. The new values are outputs, the old ones go back to the workspace.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::{expect, expect_type, inputs};
 use super::elementwise::{Binary, map, sum};
@@ -33,6 +35,36 @@ pub struct Adam {
     pub scale: f64,
 }
 
+/// What the step multiplies with.
+#[derive(Clone, Copy)]
+struct Factors {
+    keep: f32,
+    rate: f32,
+    first: f32,
+    second: f32,
+    fresh: f32,
+    root: f32,
+    eps: f32,
+    scale: f32,
+}
+
+impl Adam {
+    fn factors(&self) -> Factors {
+        let [first, second] = self.betas;
+        let power = |beta: f64| 1.0 - beta.powf(self.step as f64);
+        Factors {
+            keep: (1.0 - self.rate * self.decay) as f32,
+            rate: (self.rate / power(first)) as f32,
+            first: (1.0 - first) as f32,
+            second: second as f32,
+            fresh: (1.0 - second) as f32,
+            root: power(second).sqrt() as f32,
+            eps: self.eps as f32,
+            scale: self.scale as f32,
+        }
+    }
+}
+
 impl Op<3> for Adam {
     const NAME: &'static str = "optimizer";
 
@@ -53,7 +85,7 @@ impl Op<3> for Adam {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 3]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::adam(self, cuda, all, outputs),
             Device::Cpu(cpu) => cpu::adam(self, cpu, all, outputs),
         }
     }
@@ -92,13 +124,15 @@ impl Op for Average {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let (average, weight) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => map(cpu, *self, average, weight, outputs[0].data_mut::<f32>()?),
+            Device::Cuda(cuda) => cuda::average(self.decay, cuda, all, &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let (average, weight) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
+                map(cpu, *self, average, weight, outputs[0].data_mut::<f32>()?);
+                Ok(())
+            }
         }
-        Ok(())
     }
 }
 
@@ -131,13 +165,15 @@ impl Op for Length {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let x = all[0].data::<f32>()?;
-        let square = match cx.device {
+        match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => sum(cx, cpu, *self, x, x)?,
-        };
-        outputs[0].data_mut::<f32>()?[0] = square.sqrt() as f32;
-        Ok(())
+            Device::Cuda(cuda) => cuda::length(cx, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let x = all[0].data::<f32>()?;
+                let square = sum(cx, cpu, *self, x, x)?;
+                outputs[0].data_mut::<f32>()?[0] = square.sqrt() as f32;
+                Ok(())
+            }
+        }
     }
 }

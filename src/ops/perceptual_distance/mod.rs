@@ -4,6 +4,8 @@
 //! The length is sqrt(sum of squares) + 1e-10. A column of zeros has no direction; its gradient is 0.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::{dims, expect, expect_type, inputs};
 use crate::backend::Device;
@@ -40,7 +42,7 @@ impl Op for PerceptualDistance {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::forward(cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::forward(cx, cpu, all, &mut outputs[0]),
         }
     }
@@ -79,7 +81,7 @@ impl Op for PerceptualDistanceBackward {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::backward(cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::backward(cpu, all, &mut outputs[0]),
         }
     }

@@ -6,6 +6,8 @@ use crate::backend::Device;
 use crate::backend::cpu::Parts;
 use crate::error::{Error, Result};
 use crate::exec::{Cost, Cx, Op};
+#[cfg(feature = "cuda")]
+use crate::ops::launch::pixels;
 use crate::tensor::{DType, Desc, Tensor};
 
 /// Input: x (n, h, w, c) f32, not empty in h and w. Output: (n, to\[0\], to\[1\], c) f32.
@@ -61,29 +63,34 @@ impl Op for ResizeBilinear {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let [n, h, w, c] = dims("x", all[0].desc())?;
-        let [rows, columns] = self.to;
-        let x = all[0].data::<f32>()?;
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(n * rows, |_, row| {
-                let (image, y) = (row / rows, row % rows);
-                let (lines, down) = between(self.grid, y, h, rows);
-                let [upper, lower] = lines.map(|y| &x[(image * h + y) * w * c..][..w * c]);
-                // SAFETY: one part a row of the output.
-                let to = unsafe { parts.slice(row * columns * c..(row + 1) * columns * c) };
-                for (i, to) in to.chunks_exact_mut(c.max(1)).enumerate() {
-                    let ([left, right], across) = between(self.grid, i, w, columns);
-                    for (channel, to) in to.iter_mut().enumerate() {
-                        let at = [left * c + channel, right * c + channel];
-                        let of = |line: &[f32]| line[at[0]] * (1.0 - across) + line[at[1]] * across;
-                        *to = of(upper) * (1.0 - down) + of(lower) * down;
+            Device::Cuda(cuda) => {
+                let corners = i32::from(self.grid == Grid::Corners).into();
+                pixels(cuda, "fqgan_resize_bilinear_f32", all[0], &mut outputs[0], &[corners])
+            }
+            Device::Cpu(cpu) => {
+                let [n, h, w, c] = dims("x", all[0].desc())?;
+                let [rows, columns] = self.to;
+                let x = all[0].data::<f32>()?;
+                let parts = Parts::new(outputs[0].data_mut::<f32>()?);
+                cpu.pool.blocks(n * rows, |_, row| {
+                    let (image, y) = (row / rows, row % rows);
+                    let (lines, down) = between(self.grid, y, h, rows);
+                    let [upper, lower] = lines.map(|y| &x[(image * h + y) * w * c..][..w * c]);
+                    // SAFETY: one part a row of the output.
+                    let to = unsafe { parts.slice(row * columns * c..(row + 1) * columns * c) };
+                    for (i, to) in to.chunks_exact_mut(c.max(1)).enumerate() {
+                        let ([left, right], across) = between(self.grid, i, w, columns);
+                        for (channel, to) in to.iter_mut().enumerate() {
+                            let at = [left * c + channel, right * c + channel];
+                            let of = |line: &[f32]| line[at[0]] * (1.0 - across) + line[at[1]] * across;
+                            *to = of(upper) * (1.0 - down) + of(lower) * down;
+                        }
                     }
-                }
-            }),
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

@@ -3,6 +3,8 @@
 //! mode="bicubic", align_corners=False)` computes. For position tables only, so it need not be fast.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::{expect, inputs};
 use crate::backend::Device;
@@ -41,7 +43,7 @@ impl Op for ResizeGrid {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::forward(self, cuda, all[0], &mut outputs[0]),
             Device::Cpu(cpu) => cpu::forward(self, cpu, all[0], &mut outputs[0]),
         }
     }

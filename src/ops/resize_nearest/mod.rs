@@ -6,6 +6,8 @@ use crate::backend::Device;
 use crate::backend::cpu::Parts;
 use crate::error::{Error, Result};
 use crate::exec::{Cost, Cx, Op};
+#[cfg(feature = "cuda")]
+use crate::ops::launch::pixels;
 use crate::tensor::{DType, Desc, Tensor};
 
 /// Input: x (n, h, w, c) f32, not empty in h and w. Output: (n, to\[0\], to\[1\], c) f32.
@@ -37,22 +39,24 @@ impl Op for ResizeNearest {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let [n, h, w, c] = dims("x", all[0].desc())?;
-        let [rows, columns] = self.to;
-        let x = all[0].data::<f32>()?;
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(n * rows, |_, row| {
-                let from = &x[(row / rows * h + row % rows * h / rows) * w * c..][..w * c];
-                // SAFETY: one part a row.
-                let to = unsafe { parts.slice(row * columns * c..(row + 1) * columns * c) };
-                for (i, to) in to.chunks_exact_mut(c.max(1)).enumerate() {
-                    to.copy_from_slice(&from[i * w / columns * c..][..c]);
-                }
-            }),
+            Device::Cuda(cuda) => pixels(cuda, "fqgan_resize_nearest_f32", all[0], &mut outputs[0], &[]),
+            Device::Cpu(cpu) => {
+                let [n, h, w, c] = dims("x", all[0].desc())?;
+                let [rows, columns] = self.to;
+                let x = all[0].data::<f32>()?;
+                let parts = Parts::new(outputs[0].data_mut::<f32>()?);
+                cpu.pool.blocks(n * rows, |_, row| {
+                    let from = &x[(row / rows * h + row % rows * h / rows) * w * c..][..w * c];
+                    // SAFETY: one part a row.
+                    let to = unsafe { parts.slice(row * columns * c..(row + 1) * columns * c) };
+                    for (i, to) in to.chunks_exact_mut(c.max(1)).enumerate() {
+                        to.copy_from_slice(&from[i * w / columns * c..][..c]);
+                    }
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

@@ -44,7 +44,7 @@ impl Op<2> for RmsNormBackward {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 2]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => super::cuda::backward(self.0.eps, cx, cuda, all, outputs),
             Device::Cpu(cpu) => self.run(cx, cpu, all, outputs),
         }
     }

@@ -36,7 +36,7 @@ impl Op for RotaryBackward {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => super::cuda::turn(&self.0, cuda, all, &mut outputs[0], -1.0),
             Device::Cpu(cpu) => run(&self.0, cpu, all, &mut outputs[0], turn_back),
         }
     }

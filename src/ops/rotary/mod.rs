@@ -3,6 +3,8 @@
 
 mod backward;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 pub(in crate::ops) use cpu::turn;
 
@@ -54,7 +56,7 @@ impl Op for Rotary {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::turn(self, cuda, all, &mut outputs[0], 1.0),
             Device::Cpu(cpu) => cpu::rotary(self, cpu, all, &mut outputs[0], turn),
         }
     }

@@ -1,7 +1,7 @@
 use super::Sample;
 use crate::backend::cpu::simd::{Kernel, Simd, math};
 use crate::backend::cpu::{Cpu, Parts};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exec::Cx;
 use crate::rng::Stream;
 use crate::tensor::{DType, Desc, Tensor};
@@ -48,13 +48,7 @@ pub(super) fn sample(op: &Sample, cx: Cx<'_>, cpu: &Cpu, logits: &Tensor, out: &
     });
     match bad.into_inner() {
         usize::MAX => Ok(()),
-        image => Err(Error::format(format!(
-            "the logits of image {}, position {}, sub-code {} are not all finite: the weights are damaged, or \
-             too large for their type",
-            op.image as usize + image,
-            op.position,
-            op.sub_code
-        ))),
+        image => Err(op.not_finite(image)),
     }
 }
 

@@ -11,6 +11,8 @@
 //!    being the first uniform of [`Stream::of_code`](crate::rng::Stream::of_code). Sums are in f64.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use super::check::{dims, expect_type, inputs};
 use crate::backend::Device;
@@ -46,6 +48,17 @@ impl Sample {
     /// Whether null rows follow the conditional ones.
     pub fn guided(&self) -> bool {
         self.guidance > 1.0
+    }
+
+    /// The error of logits that are not finite, `image` rows after the first.
+    fn not_finite(&self, image: usize) -> Error {
+        Error::format(format!(
+            "the logits of image {}, position {}, sub-code {} are not all finite: the weights are damaged, or \
+             too large for their type",
+            self.image as usize + image,
+            self.position,
+            self.sub_code
+        ))
     }
 
     /// That the numbers are ones that can be drawn with.
@@ -96,7 +109,7 @@ impl Op for Sample {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::sample(self, cx, cuda, all[0], &mut outputs[0]),
             Device::Cpu(cpu) => cpu::sample(self, cx, cpu, all[0], &mut outputs[0]),
         }
     }

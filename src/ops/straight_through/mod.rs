@@ -1,6 +1,9 @@
 //! The straight-through estimator (Bengio et al., 2013): the value is the code's, the gradient goes to the latent as
 //! if nothing had happened.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{expect, expect_type, inputs};
 use super::elementwise::{Binary, map};
 use crate::backend::Device;
@@ -42,13 +45,15 @@ impl Op for StraightThrough {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let (z, q) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => map(cpu, Value, z, q, outputs[0].data_mut::<f32>()?),
+            Device::Cuda(cuda) => cuda::forward(cuda, all, &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let (z, q) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
+                map(cpu, Value, z, q, outputs[0].data_mut::<f32>()?);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn backward(&self, _: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {

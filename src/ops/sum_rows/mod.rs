@@ -1,8 +1,12 @@
 //! Sums over all axes but the last ones: the gradient of whatever was added, or multiplied, to each row.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 pub(in crate::ops) use cpu::reduce;
+#[cfg(feature = "cuda")]
+pub(in crate::ops) use cuda::columns;
 
 use super::check::{expect_type, inputs};
 use crate::backend::Device;
@@ -36,7 +40,7 @@ impl Op for SumRows {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::forward(cx, cuda, all[0], &mut outputs[0]),
             Device::Cpu(cpu) => cpu::forward(cx, cpu, all[0], &mut outputs[0]),
         }
     }

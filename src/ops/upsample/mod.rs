@@ -1,6 +1,9 @@
 //! Nearest up-sampling by two, as a step of its own. Inference has it inside the convolution that follows
 //! (`conv2d`); a filter's gradient wants the picture itself.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{dims, expect_type, inputs};
 use crate::backend::Device;
 use crate::backend::cpu::Parts;
@@ -38,26 +41,28 @@ impl Op for Upsample {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let [n, h, w, c] = dims("x", all[0].desc())?;
-        let x = all[0].data::<f32>()?;
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(n * h, |_, row| {
-                let line = 2 * w * c;
-                // SAFETY: one part a row of x.
-                let (upper, lower) =
-                    unsafe { parts.slice(row * 2 * line..(row + 1) * 2 * line) }.split_at_mut(line);
-                let pixels = x[row * w * c..][..w * c].chunks_exact(c.max(1));
-                for (to, from) in upper.chunks_exact_mut((2 * c).max(1)).zip(pixels) {
-                    to[..c].copy_from_slice(from);
-                    to[c..].copy_from_slice(from);
-                }
-                lower.copy_from_slice(upper);
-            }),
+            Device::Cuda(cuda) => cuda::upsample(cuda, all[0], &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let [n, h, w, c] = dims("x", all[0].desc())?;
+                let x = all[0].data::<f32>()?;
+                let parts = Parts::new(outputs[0].data_mut::<f32>()?);
+                cpu.pool.blocks(n * h, |_, row| {
+                    let line = 2 * w * c;
+                    // SAFETY: one part a row of x.
+                    let (upper, lower) =
+                        unsafe { parts.slice(row * 2 * line..(row + 1) * 2 * line) }.split_at_mut(line);
+                    let pixels = x[row * w * c..][..w * c].chunks_exact(c.max(1));
+                    for (to, from) in upper.chunks_exact_mut((2 * c).max(1)).zip(pixels) {
+                        to[..c].copy_from_slice(from);
+                        to[c..].copy_from_slice(from);
+                    }
+                    lower.copy_from_slice(upper);
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
@@ -87,24 +92,26 @@ impl Op for FoldUpsample {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let [n, h, w, c] = dims("output", outputs[0].desc())?;
-        let x = all[0].data::<f32>()?;
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(n * h, |_, row| {
-                let line = 2 * w * c;
-                let (upper, lower) = x[row * 2 * line..(row + 1) * 2 * line].split_at(line);
-                // SAFETY: one part a row of the output.
-                let to = unsafe { parts.slice(row * w * c..(row + 1) * w * c) };
-                for (i, to) in to.iter_mut().enumerate() {
-                    let at = i / c * 2 * c + i % c;
-                    *to = (upper[at] + upper[at + c]) + (lower[at] + lower[at + c]);
-                }
-            }),
+            Device::Cuda(cuda) => cuda::fold(cuda, all[0], &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let [n, h, w, c] = dims("output", outputs[0].desc())?;
+                let x = all[0].data::<f32>()?;
+                let parts = Parts::new(outputs[0].data_mut::<f32>()?);
+                cpu.pool.blocks(n * h, |_, row| {
+                    let line = 2 * w * c;
+                    let (upper, lower) = x[row * 2 * line..(row + 1) * 2 * line].split_at(line);
+                    // SAFETY: one part a row of the output.
+                    let to = unsafe { parts.slice(row * w * c..(row + 1) * w * c) };
+                    for (i, to) in to.iter_mut().enumerate() {
+                        let at = i / c * 2 * c + i % c;
+                        *to = (upper[at] + upper[at + c]) + (lower[at] + lower[at + c]);
+                    }
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {

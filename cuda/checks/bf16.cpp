@@ -1,0 +1,227 @@
+// Every kernel that has bf16 and f32 forms, run in both on the emulated device: of the same numbers, the one must give what
+// the other gives, rounded. (That the f32 forms are right is what the op table tests; attention has a check of its own.)
+// Prints what differs.
+
+#include "../common.cuh"
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+namespace {
+
+enum class Kind { Input, Weight, Index, Output, Sums, Parts, Scalar };
+
+// An argument: a tensor of the form's type (Input, Output), of f32 in both forms (Weight, Sums), of u32 below `limit`, of
+// f64, or a number.
+struct Value {
+    Kind kind;
+    size_t count;
+    unsigned long long word;
+};
+
+Value input(size_t count) { return {Kind::Input, count, 0}; }
+Value weight(size_t count) { return {Kind::Weight, count, 0}; }
+Value index(size_t count, unsigned limit) { return {Kind::Index, count, limit}; }
+Value output(size_t count) { return {Kind::Output, count, 0}; }
+Value sums(size_t count) { return {Kind::Sums, count, 0}; }
+Value parts(size_t count) { return {Kind::Parts, count, 0}; }
+Value none() { return {Kind::Scalar, 0, 0}; }
+Value size(Size value) { return {Kind::Scalar, 0, (unsigned long long)value}; }
+Value real(float value) { return {Kind::Scalar, 0, __float_as_uint(value)}; }
+
+float number(size_t i, unsigned seed) {
+    unsigned x = unsigned(i) * 2654435761u + seed * 40503u + 12345u;
+    x = (x ^ (x >> 15)) * 2246822519u;
+    x ^= x >> 13;
+    // What bf16 holds exactly.
+    return widen(narrow<bf16>(float(int(x >> 8)) / float(1 << 23) - 1.0f));
+}
+
+// The outputs of one form, as f64, one after the other.
+template <class T>
+std::vector<double> run(const std::string &name, const unsigned (&grid)[3], unsigned threads, size_t shared,
+                        const std::vector<Value> &values) {
+    std::vector<std::vector<unsigned char>> memory(values.size());
+    std::vector<void *> pointers(values.size());
+    std::vector<unsigned long long> words(values.size());
+    std::vector<void *> arguments;
+    for (size_t i = 0; i < values.size(); i++) {
+        const Value &value = values[i];
+        words[i] = value.word;
+        arguments.push_back(value.kind == Kind::Scalar ? (void *)&words[i] : (void *)&pointers[i]);
+        const bool own = value.kind == Kind::Input || value.kind == Kind::Output;
+        // As the device's memory is aligned, about.
+        memory[i].assign(value.count * (own ? sizeof(T) : value.kind == Kind::Parts ? 8 : 4) + 128, 0xff);
+        pointers[i] = memory[i].data() + (128 - reinterpret_cast<uintptr_t>(memory[i].data()) % 128);
+        for (size_t k = 0; k < value.count; k++) {
+            if (value.kind == Kind::Input) {
+                static_cast<T *>(pointers[i])[k] = narrow<T>(number(k, unsigned(i)));
+            } else if (value.kind == Kind::Weight) {
+                static_cast<float *>(pointers[i])[k] = number(k, unsigned(i));
+            } else if (value.kind == Kind::Index) {
+                static_cast<unsigned *>(pointers[i])[k] = unsigned((number(k, 7) + 1.0f) * 1000.0f) % unsigned(value.word);
+            }
+        }
+    }
+    fqgan_emulator::find(name.c_str())->bind(arguments.data())({{grid[0], grid[1], grid[2]}, {threads, 1, 1}, shared});
+    std::vector<double> out;
+    for (size_t i = 0; i < values.size(); i++) {
+        for (size_t k = 0; k < values[i].count; k++) {
+            switch (values[i].kind) {
+            case Kind::Output:
+                out.push_back(widen(static_cast<T *>(pointers[i])[k]));
+                break;
+            case Kind::Sums:
+                out.push_back(static_cast<float *>(pointers[i])[k]);
+                break;
+            case Kind::Parts:
+                out.push_back(static_cast<double *>(pointers[i])[k]);
+                break;
+            default:
+                break;
+            }
+        }
+    }
+    return out;
+}
+
+int failures = 0;
+
+void same(const std::string &name, const unsigned (&grid)[3], unsigned threads, size_t shared,
+          const std::vector<Value> &values) {
+    const std::vector<double> wide = run<float>("fqgan_" + name + "_f32", grid, threads, shared, values);
+    const std::vector<double> narrow = run<bf16>("fqgan_" + name + "_bf16", grid, threads, shared, values);
+    double largest = 0.0;
+    for (double v : wide) {
+        largest = std::max(largest, std::abs(v));
+    }
+    for (size_t i = 0; i < wide.size(); i++) {
+        // Half a unit of 8 bits, and what f32 loses where sums run in another order.
+        if (!(std::abs(wide[i] - narrow[i]) <= std::abs(wide[i]) / 255.0 + largest * 1e-5)) {
+            printf("%s: number %zu is %g in bf16, %g in f32\n", name.c_str(), i, narrow[i], wide[i]);
+            failures++;
+            return;
+        }
+    }
+    if (wide.empty()) {
+        printf("%s has no output\n", name.c_str());
+        failures++;
+    }
+}
+
+void elementwise(size_t count) {
+    const unsigned grid[3] = {unsigned(count / 2048 + 1), 1, 1};
+    const Value in = input(count), out = output(count), n = size(Size(count)), part = parts((count + 4095) / 4096);
+    const unsigned blocks[3] = {unsigned(part.count), 1, 1};
+    same("add_forward", grid, 256, 0, {in, in, out, n, n});
+    same("multiply_forward", grid, 256, 0, {in, input(count / 5), out, n, size(Size(count / 5))});
+    same("activation_forward", grid, 256, 0, {in, out, n, real(0.2f)});
+    same("activation_backward", grid, 256, 0, {in, in, out, n, real(0.2f)});
+    same("straight_through_forward", grid, 256, 0, {in, in, out, n});
+    same("gate_forward", grid, 256, 0, {in, in, out, n});
+    same("gate_backward", grid, 256, 0, {in, in, in, out, out, n});
+    same("dropout_forward", grid, 256, 0,
+         {in, in, out, n, size(1), size(42), size(1), size(2), size(3), size(1u << 30), real(1.25f)});
+    same("dropout_forward", grid, 256, 0,
+         {in, none(), out, n, size(5), size(42), size(1), size(2), size(3), size(1u << 30), real(1.25f)});
+    same("mean_part", blocks, 256, 0, {in, part, n});
+    same("mean_spread", grid, 256, 0, {weight(1), out, n});
+    for (int squared : {0, 1}) {
+        same("mean_error_part", blocks, 256, 0, {in, in, part, n, size(squared)});
+        same("mean_error_backward", grid, 256, 0, {in, in, weight(1), out, n, size(squared)});
+    }
+    for (int function : {0, 1, 2}) {
+        same("adversarial_part", blocks, 256, 0, {in, part, n, size(function), real(-1.0f)});
+        same("adversarial_backward", grid, 256, 0, {in, weight(1), out, n, size(function), real(-1.0f)});
+    }
+    for (int activation : {0, 1, 2, 3, 4}) {
+        same("linear_after", grid, 256, 0,
+             {in, none(), weight(count / 5), in, out, n, size(Size(count / 5)), size(activation)});
+        same("linear_slope", grid, 256, 0, {in, in, out, n, size(activation)});
+    }
+}
+
+void rows(int count, int c) {
+    const unsigned warps[3] = {unsigned(count + 3) / 4, 1, 1}, blocks[3] = {unsigned(count + 63) / 64, 1, 1};
+    const unsigned each[3] = {unsigned(count), 1, 1};
+    const size_t all = size_t(count) * c;
+    const Value in = input(all), out = output(all), n = size(count), width = size(c), eps = real(1e-5f);
+    same("layer_norm_forward", warps, 128, 0, {in, weight(c), weight(c), out, n, width, eps});
+    same("layer_norm_backward", blocks, 64, 8 * c,
+         {in, weight(c), in, out, sums(blocks[0] * c), sums(blocks[0] * c), n, width, eps});
+    same("rms_norm_forward", warps, 128, 0, {in, weight(c), out, n, width, eps});
+    same("rms_norm_backward", blocks, 64, 4 * c, {in, weight(c), in, out, sums(blocks[0] * c), n, width, eps});
+    // A lane a row, or a warp.
+    same("normalize_forward", each, 128, 0, {in, out, n, width, eps});
+    same("normalize_backward", each, 128, 0, {in, in, out, n, width, eps});
+    same("disentangle_part", {unsigned(count + 255) / 256, 1, 1}, 256, 0,
+         {in, in, parts((count + 255) / 256), n, width});
+    same("disentangle_backward", {unsigned(count + 255) / 256, 1, 1}, 256, 0,
+         {in, in, weight(1), out, out, n, width});
+    same("cross_entropy_forward", each, 512, 0, {in, index(count, c), sums(count), width, sums(0)});
+    same("cross_entropy_backward", each, 512, 0, {in, index(count, c), weight(count), out, width});
+    same("sum_rows_part", {unsigned(count + 6) / 7, 1, 1}, 256, 0, {in, sums((count + 6) / 7 * c), n, size(7), width});
+    same("perceptual_distance_part", blocks, 128, 0, {in, in, weight(c), parts(blocks[0]), n, width});
+    same("perceptual_distance_backward", warps, 128, 0, {in, in, weight(c), weight(1), out, n, n, width});
+}
+
+void pictures(int n, int h, int w, int c) {
+    const int area = h * w;
+    const size_t all = size_t(n) * area * c;
+    const unsigned grid[3] = {unsigned(n * area * 4 + 2) / 3, 1, 1}, parts_of[3] = {unsigned(area + 4) / 5, unsigned(n), 1};
+    const Value in = input(all), out = output(all), pixels = size(n * area), height = size(h), width = size(w);
+    const Value channels = size(c), coefficients = weight(2 * n * c);
+    same("group_norm_sums", parts_of, 256, 0, {in, sums(n * parts_of[0] * 4 * c), size(area), size(5), channels});
+    for (int silu : {0, 1}) {
+        same("group_norm_apply", parts_of, 256, 0, {in, coefficients, out, size(area), size(5), channels, size(silu)});
+        same("group_norm_apply_backward", parts_of, 256, 0,
+             {in, coefficients, in, out, sums(n * parts_of[0] * 2 * c), size(area), size(5), channels, size(silu)});
+    }
+    same("upsample_forward", grid, 256, 0, {in, output(4 * all), pixels, size(3), width, channels});
+    same("upsample_fold", grid, 256, 0, {input(4 * all), out, pixels, size(3), width, channels});
+    const Value larger = output(size_t(n) * (h + 2) * (w + 1) * c), larger_pixels = size(n * (h + 2) * (w + 1));
+    const Value rows = size(h + 2), columns = size(w + 1);
+    same("resize_nearest", grid, 256, 0, {in, larger, larger_pixels, size(3), height, width, rows, columns, channels});
+    for (int corners : {0, 1}) {
+        same("resize_bilinear", grid, 256, 0,
+             {in, larger, larger_pixels, size(3), height, width, rows, columns, channels, size(corners)});
+    }
+    same("concat_frame", grid, 256, 0,
+         {in, larger, larger_pixels, size(3), height, width, rows, columns, channels, size(1), size(0)});
+    for (int mean : {0, 1}) {
+        // Three by three, a step of one, a pixel of padding.
+        same("pool_forward", grid, 256, 0,
+             {in, out, pixels, size(3), height, width, height, width, channels, size(3), size(1), size(1), size(mean)});
+    }
+    same("pool_halve_backward", grid, 256, 0,
+         {in, input(size_t(n) * (h / 2) * (w / 2) * c), out, pixels, size(3), height, width, channels});
+    // The second half of each row.
+    same("concat_columns", grid, 256, 0,
+         {input(2 * all), size(c), size(2 * c), out, size(0), channels, pixels, size(3), channels});
+    // Three times four heads of four.
+    same("rotary_turn", {unsigned(n * area), 1, 1}, 256, 0,
+         {input(size_t(n) * area * 48), weight(area * 4), output(size_t(n) * area * 48), pixels, size(1), size(area),
+          size(16), size(4), size(0), real(1.0f)});
+}
+
+} // namespace
+
+int main() {
+    for (const char *order : {"forward", "shuffled"}) {
+        setenv("FQGAN_EMULATOR_ORDER", order, 1);
+        for (size_t count : {size_t(5), size_t(1000), size_t(10005)}) {
+            elementwise(count);
+        }
+        for (int c : {1, 7, 8, 40, 96}) {
+            rows(3, c);
+            rows(130, c);
+        }
+        for (int c : {1, 3, 8, 24}) {
+            pictures(2, 3, 4, c);
+            pictures(1, 6, 6, c);
+        }
+    }
+    return failures > 0;
+}

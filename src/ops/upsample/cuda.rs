@@ -1,0 +1,23 @@
+use crate::backend::cuda::{Arg, Cuda};
+use crate::error::Result;
+use crate::ops::check::dims;
+use crate::ops::launch::{Tile, int};
+use crate::tensor::Tensor;
+
+/// `small` is the smaller of the two, whose pixels the kernel goes through.
+fn launch(cuda: &Cuda, kernel: &str, [x, out]: [Arg; 2], small: [usize; 4]) -> Result<()> {
+    let [n, h, w, c] = small;
+    let tile = Tile::new(c, 4);
+    let args = [x, out, (n * h * w).into(), int(tile.rows())?, int(w)?, int(c)?];
+    cuda.launch(kernel, tile.launch(n * h * w, tile.rows(), 1), &args)
+}
+
+pub(super) fn upsample(cuda: &Cuda, x: &Tensor, out: &mut Tensor) -> Result<()> {
+    let small = dims("x", x.desc())?;
+    launch(cuda, "fqgan_upsample_forward_f32", [Arg::read(x)?, Arg::write(out)?], small)
+}
+
+pub(super) fn fold(cuda: &Cuda, x: &Tensor, out: &mut Tensor) -> Result<()> {
+    let small = dims("output", out.desc())?;
+    launch(cuda, "fqgan_upsample_fold_f32", [Arg::read(x)?, Arg::write(out)?], small)
+}
