@@ -10,7 +10,9 @@ mod discriminator;
 mod inception;
 mod lpips;
 mod names;
+mod patch_gan;
 mod preprocess;
+mod style_gan2;
 mod vit;
 
 pub use clip::{Clip, ClipShape};
@@ -18,6 +20,8 @@ pub use dinov2::DinoV2;
 pub use discriminator::Discriminator;
 pub use inception::{Inception, Judgement, Variant};
 pub use lpips::Lpips;
+pub use patch_gan::PatchGan;
+pub use style_gan2::StyleGan2;
 
 use crate::error::{Error, Result};
 use crate::exec::Exec;

@@ -28,8 +28,8 @@ impl FeatureHead {
     ///
     /// # Errors
     /// `Format` when a weight is missing or has a wrong shape.
-    pub fn open(source: &Source, prefix: &str) -> Result<FeatureHead> {
-        let at = Params::new(source, Numerics::default()).scope(prefix);
+    pub fn open(source: &Source, prefix: &str, numerics: Numerics) -> Result<FeatureHead> {
+        let at = Params::new(source, numerics).scope(prefix);
         let file = source.listing();
         let [width, from] = extents(file, &format!("{prefix}.upscale.0.weight"))?;
         let [positions, _] = extents(file, &format!("{prefix}.positional_embedding"))?;

@@ -2,10 +2,11 @@
 //! of the seed and its name, so it does not depend on which others there are.
 
 use super::feature_head;
-use super::recipe::Recipe;
+use super::recipe::{Judge, Recipe};
 use crate::error::{Error, Result};
 use crate::far;
 use crate::rng::Stream;
+use crate::teachers::StyleGan2;
 use crate::tensor::{Shape, Tensor};
 use crate::weights::{Manifest, Source};
 use std::collections::BTreeMap;
@@ -61,11 +62,27 @@ pub fn tokenizer(recipe: &Recipe, widths: &BTreeMap<String, usize>, seed: u64) -
     Ok(Source::from_tensors(all, BTreeMap::new()))
 }
 
-/// A PatchGAN's weights, `width` channels after its first convolution (published: 64).
+/// The weights of a recipe's discriminator.
 ///
 /// # Errors
-/// `OutOfMemory`.
-pub fn discriminator(width: usize, seed: u64) -> Result<Source> {
+/// As [`StyleGan2::manifest`]; `OutOfMemory`.
+pub fn discriminator(recipe: &Recipe, seed: u64) -> Result<Source> {
+    let width = recipe.adversarial.width;
+    match recipe.adversarial.network {
+        Judge::PatchGan => patch_gan(width, seed),
+        Judge::StyleGan2 => {
+            let law = |name: &str, _: &[usize]| match name.ends_with(".bias") {
+                true => Law::Constant(0.0),
+                false => Law::Normal(0.0, 1.0),
+            };
+            let manifest = StyleGan2::manifest(recipe.model.image_size, width)?;
+            Ok(Source::from_tensors(made(&manifest, seed, law)?, BTreeMap::new()))
+        }
+    }
+}
+
+/// A PatchGAN's weights, `width` channels after its first convolution (published: 64).
+fn patch_gan(width: usize, seed: u64) -> Result<Source> {
     let mut manifest = Manifest::default();
     manifest.layer("main.0", &[width, 3, 4, 4]);
     let mut from = width;

@@ -1,7 +1,7 @@
 use super::feature_head::FeatureHead;
 use super::loss::{self, Term};
 use super::optim::Tensors;
-use super::recipe::Recipe;
+use super::recipe::{Judge, Recipe};
 use crate::error::{Error, Result};
 use crate::exec::{Exec, Tape, Var};
 use crate::nn::{Numerics, Params};
@@ -69,11 +69,12 @@ impl TokenizerNetwork {
             )));
         }
         let shapes = super::hollow(weights)?;
+        let numerics = Numerics { precision: recipe.precision.into(), compact: false };
         let mut heads = Vec::new();
         for semantic in &recipe.loss.semantic {
             let branch = config.branches.iter().position(|b| b.name == semantic.branch);
             let branch = branch.ok_or_else(|| Error::invalid(format!("no branch {:?}", semantic.branch)))?;
-            let head = FeatureHead::open(&shapes, &semantic.head)?;
+            let head = FeatureHead::open(&shapes, &semantic.head, numerics)?;
             let Some(tower) = teachers.towers.get(&semantic.teacher) else {
                 return Err(Error::invalid(format!("no weights of the teacher {}", semantic.teacher)));
             };
@@ -93,12 +94,22 @@ impl TokenizerNetwork {
                 "no weights of LPIPS: name a file, or set loss.perceptual_weight to 0",
             ));
         }
+        let discriminator = discriminator.map(Discriminator::open).transpose()?;
+        if let Some(network) = &discriminator
+            && Judge::of(network) != recipe.adversarial.network
+        {
+            return Err(Error::invalid(format!(
+                "the discriminator is a {:?}, the recipe's adversarial.network a {:?}",
+                Judge::of(network),
+                recipe.adversarial.network
+            )));
+        }
         Ok(TokenizerNetwork {
             recipe: recipe.clone(),
-            model: Model::new(&Params::new(&shapes, Numerics::default()), &config)?,
+            model: Model::new(&Params::new(&shapes, numerics), &config)?,
             config,
             heads,
-            discriminator: discriminator.map(Discriminator::open).transpose()?,
+            discriminator,
             teachers,
         })
     }
@@ -175,13 +186,9 @@ impl TokenizerNetwork {
     /// Those of reading.
     pub fn discriminator_weights(&self, source: &Source) -> Result<Tensors> {
         let Some(discriminator) = &self.discriminator else { return Ok(Tensors::new()) };
-        let kept: Vec<&str> = discriminator.statistics().collect();
-        let is_weight = |name: &&str| {
-            name.starts_with("main.") && !kept.contains(name) && !name.ends_with("num_batches_tracked")
-        };
         source
             .names()
-            .filter(is_weight)
+            .filter(|name| discriminator.owns(name))
             .map(|name| Ok((name.to_string(), source.tensor(name)?.to_f32()?)))
             .collect()
     }

@@ -43,6 +43,17 @@ impl Norms {
         Ok(norms)
     }
 
+    /// The same of the sums of so many parts' gradients, divided by their number.
+    ///
+    /// # Errors
+    /// The operation's.
+    pub fn of_mean(e: &Eager<'_>, gradients: &Tensors, parts: usize) -> Result<Norms> {
+        let mut norms = Norms::of(e, gradients)?;
+        norms.total /= parts as f64;
+        norms.each.values_mut().for_each(|norm| *norm /= parts as f64);
+        Ok(norms)
+    }
+
     /// The first tensor whose gradient is not finite.
     pub fn broken(&self) -> Option<&str> {
         self.each.iter().find(|(_, norm)| !norm.is_finite()).map(|(name, _)| name.as_str())
@@ -120,6 +131,21 @@ fn moment(e: &Eager<'_>, all: &mut Tensors, name: &str, desc: &Desc) -> Result<T
     let mut zero = e.cx().workspace.tensor(*desc)?;
     zero.data_mut::<f32>()?.fill(0.0);
     Ok(zero)
+}
+
+/// Adds the gradients of another part of a batch.
+///
+/// # Errors
+/// The operation's.
+pub fn sum(e: &Eager<'_>, sum: &mut Tensors, more: Tensors) -> Result<()> {
+    for (name, gradient) in more {
+        let gradient = match sum.get(&name) {
+            Some(old) => super::add(e, old, &gradient)?,
+            None => gradient,
+        };
+        sum.insert(name, gradient);
+    }
+    Ok(())
 }
 
 /// Moves the average of weights towards them; it begins as a copy.

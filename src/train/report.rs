@@ -41,6 +41,11 @@ impl Report {
         }
     }
 
+    /// Makes sums over so many parts means.
+    pub fn divide(&mut self, parts: f64) {
+        self.scalars.iter_mut().for_each(|scalar| scalar.value /= parts);
+    }
+
     /// Replaces the number of that name.
     pub fn set(&mut self, name: &str, value: f64) {
         match self.scalars.iter_mut().find(|s| s.name == name) {

@@ -7,6 +7,7 @@ use super::report::{Report, Scalar};
 use crate::error::{Error, Result};
 use crate::image::Picture;
 use crate::weights::Source;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -99,11 +100,48 @@ const RECIPE: &str = "recipe";
 /// Under which the best number of the held-out pictures stands in checkpoints.
 const BEST: &str = "best";
 
+/// Keys of a recipe that can be others when a run goes on: what it leaves behind, how long it is, how it saves memory.
+const MAY_CHANGE: [&str; 9] = [
+    "checkpoint_blocks",
+    "run.broken",
+    "run.floor",
+    "run.keep",
+    "run.pictures_every",
+    "run.save_every",
+    "run.steps",
+    "run.validate",
+    "run.validate_every",
+];
+
+/// The keys whose values differ between two recipes, `a.b` for what is in a table.
+fn changed(new: Option<&String>, old: Option<&str>) -> Result<Vec<String>> {
+    let mut all = [BTreeMap::new(), BTreeMap::new()];
+    for (all, text) in all.iter_mut().zip([new.map(String::as_str), old]) {
+        let table = text.unwrap_or_default().parse::<toml::Table>();
+        let table = table.map_err(|e| Error::format(format!("the checkpoint's recipe: {e}")))?;
+        flatten("", &table, all);
+    }
+    let [new, old] = &all;
+    let keys: BTreeSet<&String> = new.keys().chain(old.keys()).collect();
+    Ok(keys.into_iter().filter(|key| new.get(*key) != old.get(*key)).cloned().collect())
+}
+
+/// Puts the values of a table and of those in it under their whole keys.
+fn flatten(prefix: &str, table: &toml::Table, all: &mut BTreeMap<String, toml::Value>) {
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(inner) => flatten(&format!("{prefix}{key}."), inner, all),
+            value => drop(all.insert(format!("{prefix}{key}"), value.clone())),
+        }
+    }
+}
+
 /// Takes a job to the end of its run, or until `stop`: then it is saved where it is. With `resume` the newest checkpoint
 /// of the folder is gone on from, if there is one.
 ///
 /// # Errors
-/// `InvalidArgument` when the folder has a run already and this is not to resume it, or when a step was not finite and
+/// `InvalidArgument` when the folder has a run already and this is not to resume it, or its recipe has other values than
+/// those that may change, which are named, or when a step was not finite and
 /// the recipe does not want it skipped; those of the job, of writing and of the watch.
 pub fn run(
     recipe: &Run,
@@ -123,9 +161,20 @@ pub fn run(
             )));
         }
         Some(source) => {
+            let other = changed(job.contents()?.metadata.get(RECIPE), source.metadata(RECIPE))?;
+            let (may, may_not): (Vec<_>, Vec<_>) =
+                other.into_iter().partition(|key| MAY_CHANGE.contains(&&**key));
+            if !may_not.is_empty() {
+                return Err(Error::invalid(format!(
+                    "{}: the recipe is not the run's: {} differ; resume by the run's own recipe, or begin another run \
+                     with --finetune",
+                    folder.path().display(),
+                    may_not.join(", ")
+                )));
+            }
             job.restore(&source)?;
-            if job.contents()?.metadata.get(RECIPE).map(String::as_str) != source.metadata(RECIPE) {
-                watch.warn("the recipe is not the checkpoint's: the run goes on by the new one");
+            if !may.is_empty() {
+                watch.warn(&format!("the run goes on with another {}", may.join(", ")));
             }
             let stored = source.metadata(BEST).and_then(|text| text.parse().ok());
             best = stored.unwrap_or(best);

@@ -125,11 +125,12 @@ impl Trainer {
         for part in &parts[1..] {
             let (more, others) = self.gradients(part, weight)?;
             report.add(&more);
-            self.sum(&mut gradients.generator, others.generator)?;
-            self.sum(&mut gradients.discriminator, others.discriminator)?;
+            let e = Eager::new(&self.device, &self.workspace);
+            optim::sum(&e, &mut gradients.generator, others.generator)?;
+            optim::sum(&e, &mut gradients.discriminator, others.discriminator)?;
         }
         if parts.len() > 1 {
-            self.mean(parts.len() as f64, &mut report, &mut gradients)?;
+            self.mean(parts.len(), &mut report, &mut gradients)?;
         }
         if report.broken().is_none() {
             self.apply(gradients, &report)?;
@@ -169,35 +170,16 @@ impl Trainer {
         }
     }
 
-    /// Adds gradients.
-    fn sum(&self, sum: &mut Tensors, more: Tensors) -> Result<()> {
-        let e = Eager::new(&self.device, &self.workspace);
-        for (name, gradient) in more {
-            let gradient = match sum.get(&name) {
-                Some(old) => add(&e, old, &gradient)?,
-                None => gradient,
-            };
-            sum.insert(name, gradient);
-        }
-        Ok(())
-    }
-
     /// Makes sums over parts means.
-    fn mean(&self, parts: f64, report: &mut Report, gradients: &mut Gradients) -> Result<()> {
+    fn mean(&self, parts: usize, report: &mut Report, gradients: &mut Gradients) -> Result<()> {
         let e = Eager::new(&self.device, &self.workspace);
-        gradients.scale = 1.0 / parts;
-        report.scalars.iter_mut().for_each(|scalar| scalar.value /= parts);
-        let of = |gradients: &Tensors| -> Result<Norms> {
-            let mut norms = Norms::of(&e, gradients)?;
-            norms.total /= parts;
-            norms.each.values_mut().for_each(|norm| *norm /= parts);
-            Ok(norms)
-        };
-        let norms = of(&gradients.generator)?;
+        gradients.scale = 1.0 / parts as f64;
+        report.divide(parts as f64);
+        let norms = Norms::of_mean(&e, &gradients.generator, parts)?;
         report.set("grad_norm", norms.total);
         report.gradients = norms.each;
         if !gradients.discriminator.is_empty() {
-            let norms = of(&gradients.discriminator)?;
+            let norms = Norms::of_mean(&e, &gradients.discriminator, parts)?;
             report.set("discriminator_grad_norm", norms.total);
             report.discriminator_gradients = norms.each;
         }

@@ -128,6 +128,72 @@ fn what_was_cut_goes_on_bit_for_bit() {
     assert!(bits(&place, "killed/last.safetensors") == whole);
 }
 
+/// SIGTERM saves, and what is saved goes on to the same bits.
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_asked_to_end_is_saved() {
+    let place = place();
+    let far = |more: &str| format!("{FAR} --threads 1 --set run.save_every=1000 --set run.steps=60 {more}");
+    assert_eq!(train(&place, &far("--out whole")).code, Some(0));
+    let lines = place.path("asked/scalars.jsonl");
+    let mut child = command(&place, &far("--out asked")).stderr(Stdio::piped()).spawn().unwrap();
+    wait(&mut child, || std::fs::read(&lines).is_ok_and(|text| !text.is_empty()));
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert!(ran.code == Some(0) && ran.err.contains("stopped and saved"), "{}", ran.err);
+    assert!(!place.path("asked/last.safetensors").exists());
+    assert_eq!(std::fs::read_dir(place.path("asked/checkpoints")).unwrap().count(), 1);
+    assert_eq!(train(&place, &far("--out asked --resume")).code, Some(0));
+    assert!(bits(&place, "asked/last.safetensors") == bits(&place, "whole/last.safetensors"));
+    // Another recipe is not this run's.
+    let ran = train(&place, &far("--out asked --resume --set optimizer.rate=0.1 --set dropout.tokens=0.2"));
+    assert!(ran.code == Some(1) && ran.err.contains("dropout.tokens, optimizer.rate differ"), "{}", ran.err);
+}
+
+/// `fqgan-train step` of a generator: from stored codes, and the same from the pictures themselves.
+#[test]
+fn a_step_names_every_loss_and_gradient() {
+    let place = place();
+    let step = |words: &str| train(&place, &format!("step --recipe small.toml --threads 1 {words}"));
+    let read = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(place.path(name)).unwrap()).unwrap()
+    };
+    let ran = step("--codes codes.safetensors --count 3 --json codes.json");
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let numbers = read("codes.json");
+    let loss = |name: &str| numbers["losses"][name].as_f64().unwrap();
+    // Heads of zeros give every code the same probability.
+    assert!((loss("cross_entropy_1") - 200f64.ln()).abs() < 1e-6 && loss("grad_norm") > 0.0);
+    let gradients = numbers["gradients"].as_object().unwrap();
+    let square: f64 = gradients.values().map(|v| v.as_f64().unwrap().powi(2)).sum();
+    assert!((square.sqrt() / loss("grad_norm") - 1.0).abs() < 1e-9);
+    assert!(gradients["output_1.weight"].as_f64().unwrap() > 0.0);
+
+    let pictures = "--pictures data/cat/a.png data/cat/b.png data/dog/c.png --labels 0,0,1";
+    let ran = step(&format!("{pictures} --tokenizer model.safetensors --json pictures.json"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(read("pictures.json")["gradients"], numbers["gradients"]);
+
+    for (words, says) in [
+        ("--pictures data/cat/a.png", "wants --codes, or --pictures with --tokenizer and --labels"),
+        ("--codes codes.safetensors --count 9", "has 5 pictures"),
+        (
+            "--codes codes.safetensors --set model.codebook_size=100",
+            "model.codebooks = 2, codebook_size = 100",
+        ),
+        (
+            "--pictures data/cat/a.png --labels 0,1 --tokenizer model.safetensors",
+            "2 --labels of 1 --pictures",
+        ),
+        ("--pictures data/cat/a.png --labels 7 --tokenizer model.safetensors", "class"),
+    ] {
+        let ran = step(words);
+        assert!(ran.code == Some(1) && ran.err.contains(says), "{words}: {}", ran.err);
+    }
+    let ran = train(&place, "step --recipe demo-tokenizer --codes codes.safetensors");
+    assert!(ran.code == Some(1) && ran.err.contains("are for a generator's recipe"), "{}", ran.err);
+}
+
 #[test]
 fn mistakes_are_explained() {
     let place = place();

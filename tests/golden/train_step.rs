@@ -128,3 +128,36 @@ fn dual_f16() {
 fn triple_f16() {
     check("triple_vq16", "tokenizer-triple-f16.toml", &["dinov2_s", "clip_b16"]);
 }
+
+/// Factors of bf16: the losses within a percent of those of f32, and the whole gradient in nearly the same direction. Codes
+/// whose latents lie between two may be others.
+#[test]
+fn rounded_factors() {
+    let weights = formula("tokenizer_dual_vq16");
+    let device = Device::Cpu(Arc::new(Cpu::new(0).unwrap()));
+    let run = |precision: &str| {
+        let more = ["loss.perceptual_weight=0.0".to_string(), format!("precision={precision}")];
+        let recipe = Recipe::parse("", &more).unwrap();
+        let network = TokenizerNetwork::open(&recipe, &weights, None, Teachers::default()).unwrap();
+        let mut trainer = Trainer::new(&recipe, &device, network, &weights, None).unwrap();
+        trainer.gradients(&pictures(), None).unwrap()
+    };
+    let ((exact, of_exact), (report, gradients)) = (run("f32"), run("bf16"));
+    for scalar in exact.scalars.iter().filter(|s| !s.name.ends_with("grad_norm")) {
+        let got = report.get(&scalar.name).unwrap();
+        println!("{}: {got:.6}, in f32 {:.6}", scalar.name, scalar.value);
+        assert!((got - scalar.value).abs() <= 1e-2 * scalar.value.abs(), "{}", scalar.name);
+    }
+    let (mut dot, mut squares) = (0.0, [0.0; 2]);
+    for (name, a) in &of_exact.generator {
+        let b = gradients.generator[name].data::<f32>().unwrap();
+        for (a, b) in a.data::<f32>().unwrap().iter().zip(b) {
+            let (a, b) = (f64::from(*a), f64::from(*b));
+            dot += a * b;
+            squares = [squares[0] + a * a, squares[1] + b * b];
+        }
+    }
+    let cosine = dot / (squares[0] * squares[1]).sqrt();
+    println!("cosine of the gradients {cosine:.5}, lengths {:.5} to 1", (squares[1] / squares[0]).sqrt());
+    assert!(cosine > 0.99);
+}

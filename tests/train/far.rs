@@ -172,6 +172,32 @@ fn checkpoints_change_nothing_but_the_memory() {
     assert!(2 * again.2 < plain.2, "{} {}", plain.2, again.2);
 }
 
+/// Parts of a batch one after the other are the batch; each part's own elements are dropped.
+#[test]
+fn parts_add_up_to_the_batch() {
+    let step = |overrides: &[&str]| {
+        let recipe = recipe(&[&["run.batch=4"][..], overrides].concat());
+        let (classes, codes) = batch(&recipe, 4);
+        let mut trainer = trainer(&recipe, 2);
+        trainer.step(&classes, &codes).unwrap();
+        let report = trainer.step(&classes, &codes).unwrap();
+        (report, bits(&trainer.state.weights))
+    };
+    let quiet = |parts: &str| step(&[&QUIET[..], &[parts]].concat()).0;
+    let (whole, parts) = (quiet("run.accumulate=1"), quiet("run.accumulate=2"));
+    for scalar in &whole.scalars {
+        let other = parts.get(&scalar.name).unwrap();
+        assert!((scalar.value / other - 1.0).abs() < 1e-3, "{}: {} {other}", scalar.name, scalar.value);
+    }
+    assert!((parts.flops / whole.flops - 1.0).abs() < 0.05, "{} {}", parts.flops, whole.flops);
+    assert!(step(&["run.accumulate=2"]) == step(&["run.accumulate=2"]));
+    assert!(step(&["run.accumulate=2"]).1 != step(&["run.accumulate=4"]).1);
+    let recipe = recipe(&["run.batch=4", "run.accumulate=2"]);
+    let (classes, codes) = batch(&recipe, 3);
+    let error = trainer(&recipe, 1).step(&classes, &codes).unwrap_err();
+    assert!(error.message().contains("a batch of 3 pictures in 2 parts"), "{error}");
+}
+
 #[test]
 fn only_matrices_decay() {
     let recipe = recipe(&[&QUIET[..], &["optimizer.decay=0.5", "optimizer.rate=0.1"]].concat());
@@ -256,7 +282,7 @@ fn what_cannot_be_meant_is_refused() {
         (&["model.width=3"][..], "unknown field `width`"),
         (&["dropout.tokens=1.0"], "dropout.tokens is 1, expected 0 to below 1"),
         (&["dropout.depth=0.1"], "residual and feed_forward are 0 then"),
-        (&["run.batch=2", "run.accumulate=2"], "a generator's batch goes through whole"),
+        (&["run.batch=2", "run.accumulate=3"], "expected a divisor of run.batch, 2"),
         (&["model.layers=0"], "model.layers is 0, expected 1 to"),
         (&["model.dim=36"], "model.dim 36 is no multiple of 4 x 2 heads"),
         (&["model.codebooks=32"], "at most 31"),

@@ -8,4 +8,5 @@ mod recipes;
 mod runs;
 mod small;
 mod steps;
+mod style_gan2;
 mod teacher;

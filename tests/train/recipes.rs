@@ -133,7 +133,7 @@ fn fresh_weights_have_the_distributions_of_the_paper() {
     let error = init::tokenizer(&recipe, &BTreeMap::new(), 3).unwrap_err();
     assert!(error.message().contains("width of the teacher t"), "{error}");
 
-    let source = init::discriminator(16, 1).unwrap();
+    let source = init::discriminator(&parse("", &["adversarial.width=16"]).unwrap(), 1).unwrap();
     let weight = source.tensor("main.8.weight").unwrap();
     let values = weight.data::<f32>().unwrap();
     near((values.iter().map(|x| x * x).sum::<f32>() / values.len() as f32).sqrt(), 0.02);

@@ -127,13 +127,17 @@ fn a_run_leaves_what_its_recipe_says() {
     assert_eq!(*tokenizer.config(), recipe.model.config().unwrap());
     assert!(folder.path().join("best.safetensors").exists());
 
-    // Another recipe is told of, a longer one or not.
+    // A longer run is told of; another network or another optimiser would not be this run.
     assert!(told.warnings.is_empty());
+    let other = self::recipe(&["optimizer.rate=0.5", "optimizer.clip=2.0", "run.keep=9"]);
+    let mut another = self::job(&other, &pictures);
+    let error = run(&other.run, &folder, true, &mut another, &mut told, &stop).unwrap_err();
+    assert!(error.message().contains("not the run's: optimizer.clip, optimizer.rate differ"), "{error}");
     let longer = self::recipe(&["run.steps=6"]);
     let mut again = self::job(&longer, &pictures);
     run(&longer.run, &folder, true, &mut again, &mut told, &stop).unwrap();
     assert!(told.began == [0, 5] && told.warnings.len() == 1, "{:?}", told.warnings);
-    assert!(told.warnings[0].contains("the recipe is not the checkpoint's"));
+    assert_eq!(told.warnings[0], "the run goes on with another run.steps");
 
     // The same folder again is not begun anew by accident.
     let error = run(&recipe.run, &folder, false, &mut job, &mut told, &stop).unwrap_err();
@@ -204,11 +208,8 @@ fn what_is_no_checkpoint_of_the_run_is_refused() {
     let stop = AtomicBool::new(false);
     run(&first.run, &folder, false, &mut job(&first, &pictures), &mut Told::default(), &stop).unwrap();
     for (other, says) in [
-        (
-            &["model.codebook_size=32"][..],
-            "model.quantize_sem.embedding.weight is [64, 4], this network's is [32, 4]",
-        ),
-        (&["model.branches=[\"\"]"], "is missing: no checkpoint of such a run"),
+        (&["model.codebook_size=32"][..], "the recipe is not the run's: model.codebook_size differ"),
+        (&["model.branches=[\"\"]"], "the recipe is not the run's: model.branches differ"),
     ] {
         let other = recipe(other);
         let result = run(&other.run, &folder, true, &mut job(&other, &pictures), &mut Told::default(), &stop);

@@ -25,6 +25,7 @@ perceptual_weight = 0.0
 
 [adversarial]
 start = 0
+width = 16
 "#;
 
 pub fn recipe(overrides: &[&str]) -> Recipe {
@@ -35,7 +36,7 @@ pub fn recipe(overrides: &[&str]) -> Recipe {
 pub fn trainer(recipe: &Recipe, threads: usize) -> Trainer {
     let device = Device::Cpu(Arc::new(Cpu { pool: Pool::new(threads).unwrap(), isa: Isa::best() }));
     let weights = init::tokenizer(recipe, &BTreeMap::new(), 1).unwrap();
-    let discriminator = recipe.adversarial.enabled.then(|| init::discriminator(16, 2).unwrap());
+    let discriminator = recipe.adversarial.enabled.then(|| init::discriminator(recipe, 2).unwrap());
     let network =
         TokenizerNetwork::open(recipe, &weights, discriminator.as_ref(), Teachers::default()).unwrap();
     Trainer::new(recipe, &device, network, &weights, discriminator.as_ref()).unwrap()

@@ -200,6 +200,21 @@ fn parts_add_up_to_the_batch() {
     assert!(error.message().contains("expected a divisor of run.batch, 256"), "{error}");
 }
 
+/// Factors of bf16, where the processor has them: the loss falls all the same, with the same bits on any number of threads.
+#[test]
+fn rounded_factors() {
+    let recipe = crate::small::recipe(&["precision=bf16", "optimizer.rate=2e-3"]);
+    let run = |threads: usize| {
+        let mut trainer = trainer(&recipe, threads);
+        let losses: Vec<f64> =
+            (0..40).map(|_| trainer.step(&pictures(4)).unwrap().get("reconstruction").unwrap()).collect();
+        (losses, bits(&trainer))
+    };
+    let one = run(1);
+    assert!(one.0[39] < 0.75 * one.0[0], "{:?}", one.0);
+    assert!(one == run(3));
+}
+
 #[test]
 fn frozen_weights_stay() {
     let recipe = crate::small::recipe(&["freeze=[\"encoder\", \"quant\"]", "adversarial.enabled=false"]);

@@ -8,6 +8,7 @@ mod networks;
 mod recipe;
 mod run;
 mod step;
+mod step_far;
 mod teacher;
 mod tokenizer;
 

@@ -59,6 +59,14 @@ impl Args {
         self.parse(TeacherRecipe::parse)
     }
 
+    /// What the recipe is of: `"far"`, `"teacher"`, or nothing for a tokenizer.
+    pub fn kind(&self) -> Result<Option<String>> {
+        self.parse(|text, _| {
+            let table = text.parse::<toml::Table>().map_err(|e| Error::invalid(format!("recipe: {e}")))?;
+            Ok(table.get("kind").and_then(|kind| kind.as_str()).map(str::to_string))
+        })
+    }
+
     fn parse<T>(&self, parse: impl Fn(&str, &[String]) -> Result<T>) -> Result<T> {
         if let Some((_, text)) = KNOWN.iter().find(|(name, _)| *name == self.recipe) {
             return parse(text, &self.overrides);

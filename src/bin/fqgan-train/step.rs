@@ -1,4 +1,4 @@
-use crate::{networks, recipe};
+use crate::{networks, recipe, step_far};
 use fqgan::backend::Device;
 use fqgan::backend::cpu::Cpu;
 use fqgan::image::Picture;
@@ -20,33 +20,45 @@ use std::time::Instant;
 #[command(after_help = "\
 Example:
   fqgan-train step --recipe tokenizer-dual-f16 --weights fqgan_dual_ds16.pt --lpips lpips_vgg16.safetensors \\
-      --teacher clip_l14=clip-vit-large-patch14.safetensors --pictures a.png b.png --json step.json")]
+      --teacher clip_l14=clip-vit-large-patch14.safetensors --pictures a.png b.png --json step.json
+  fqgan-train step --recipe far-b --weights far_b.pt --codes codes.safetensors --count 2 --json step.json
+  fqgan-train step --recipe far-b --weights far_b.pt --tokenizer fqgan_dual_ds16.pt --pictures a.png --labels 207")]
 pub struct Args {
     #[command(flatten)]
-    recipe: recipe::Args,
-    /// The tokenizer's weights, prediction heads included; without, fresh ones by --seed
+    pub recipe: recipe::Args,
+    /// The tokenizer's weights, prediction heads included, or the generator's; without, fresh ones by --seed
     #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    pub weights: Option<PathBuf>,
     /// A PatchGAN's weights; without, there is no adversarial term
     #[arg(long, value_name = "FILE")]
     discriminator: Option<PathBuf>,
     #[command(flatten)]
     networks: networks::Args,
     /// The batch
-    #[arg(long, num_args = 1.., value_name = "FILE", required_unless_present = "print_config")]
-    pictures: Vec<PathBuf>,
+    #[arg(long, num_args = 1.., value_name = "FILE", required_unless_present_any = ["print_config", "codes"])]
+    pub pictures: Vec<PathBuf>,
+    #[command(flatten)]
+    pub far: step_far::Args,
     /// Where the numbers go; without, to the terminal
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Of fresh weights
     #[arg(long, default_value_t = 0)]
-    seed: u64,
+    pub seed: u64,
     /// 0: one a core
     #[arg(long, default_value_t = 0)]
-    threads: usize,
+    pub threads: usize,
 }
 
 pub fn run(args: &Args) -> Result<()> {
+    if args.recipe.kind()?.as_deref() == Some("far") {
+        return step_far::run(args);
+    }
+    if args.far.given() {
+        return Err(Error::invalid(
+            "--codes, --count, --labels and --tokenizer are for a generator's recipe",
+        ));
+    }
     let mut recipe = args.recipe.read()?;
     if args.recipe.print_config {
         print!("{}", recipe.print()?);
@@ -73,7 +85,12 @@ pub fn run(args: &Args) -> Result<()> {
     let pictures = batch(&args.pictures, recipe.model.image_size)?;
     let began = Instant::now();
     let (report, _) = trainer.gradients(&pictures, Some(recipe.adversarial.weight))?;
-    let json = numbers(&report, began.elapsed().as_secs_f64());
+    tell(args, &report, began)
+}
+
+/// Writes the numbers of a step that began then.
+pub fn tell(args: &Args, report: &Report, began: Instant) -> Result<()> {
+    let json = numbers(report, began.elapsed().as_secs_f64());
     let text = serde_json::to_string_pretty(&json).map_err(|e| Error::internal(e.to_string()))?;
     match &args.json {
         Some(path) => {
@@ -105,7 +122,7 @@ fn leave_out(recipe: &mut Recipe, teachers: &Teachers) {
 }
 
 /// The middles of pictures, (n, side, side, 3).
-fn batch(paths: &[PathBuf], side: usize) -> Result<Tensor> {
+pub fn batch(paths: &[PathBuf], side: usize) -> Result<Tensor> {
     let each = side * side * 3;
     let mut pixels = vec![0.0; paths.len() * each];
     for (path, pixels) in paths.iter().zip(pixels.chunks_exact_mut(each)) {

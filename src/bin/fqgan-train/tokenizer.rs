@@ -88,7 +88,7 @@ fn trainer(args: &Args, recipe: &Recipe, device: &Device, teachers: Teachers) ->
     }
     let discriminator = match (recipe.adversarial.enabled, &args.discriminator) {
         (true, Some(path)) => Some(Source::open_part(path, Map::Off, "discriminator")?),
-        (true, None) => Some(init::discriminator(recipe.adversarial.width, recipe.run.seed)?),
+        (true, None) => Some(init::discriminator(recipe, recipe.run.seed)?),
         (false, _) => None,
     };
     let network = TokenizerNetwork::open(recipe, &weights, discriminator.as_ref(), teachers)?;

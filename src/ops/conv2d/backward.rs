@@ -37,12 +37,13 @@ pub(super) fn conv2d(op: &Conv2d, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Resu
         if op.upsample {
             [u] = e.run(&Upsample, &[&u])?;
         }
-        let rule = FilterGradient { kernel: [g.r, g.s], stride: g.stride, top: g.top, left: g.left };
+        let (kernel, operands) = ([g.r, g.s], op.operands);
+        let rule = FilterGradient { kernel, stride: g.stride, top: g.top, left: g.left, operands };
         let [dw] = e.run(&rule, &[&u, dy])?;
         found[1] = Some(dw);
     }
     if pass.wanted[0] || (op.norm.is_some() && pass.wanted[3]) {
-        let du = input_gradient(&g, e, weight, dy)?;
+        let du = input_gradient(op, &g, e, weight, dy)?;
         if let Some(norm) = op.norm {
             let rule = ApplyBackward { silu: norm.silu };
             let [dx, d_coefficients] = e.run(&rule, &[x, pass.inputs[3], &du])?;
@@ -56,7 +57,7 @@ pub(super) fn conv2d(op: &Conv2d, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Resu
 }
 
 /// The gradient of what is convolved, before up-sampling.
-fn input_gradient(g: &Geometry, e: &Eager<'_>, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
+fn input_gradient(op: &Conv2d, g: &Geometry, e: &Eager<'_>, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (height, width) = (g.h << g.up, g.w << g.up);
     // Rows of the gradient, set apart, and the zeros around them that make `height` rows of the result.
     let around = |out: usize, size: usize, kernel: usize, before: usize| -> Result<(usize, usize)> {
@@ -78,7 +79,8 @@ fn input_gradient(g: &Geometry, e: &Eager<'_>, weight: &Tensor, dy: &Tensor) -> 
     let [turned] = e.run(&TurnFilter, &[weight])?;
     let mut bias = e.cx().workspace.tensor(Desc::plain([g.c], DType::F32))?;
     bias.data_mut::<f32>()?.fill(0.0);
-    let op = Conv2d { padding: [top, left, bottom, right], ..Conv2d::same(1) };
+    let (padding, operands) = ([top, left, bottom, right], op.operands);
+    let op = Conv2d { padding, operands, ..Conv2d::same(1) };
     let [du] = e.run(&op, &[&apart, &turned, &bias])?;
     if g.up == 0 {
         return Ok(du);

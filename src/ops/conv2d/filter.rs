@@ -1,7 +1,7 @@
 //! The gradient of a convolution's weight: for each tap the product of the output's gradient, turned, with the
 //! pixels that the tap saw, summed over pixels.
 
-use super::filter_winograd;
+use super::{filter_bf16, filter_winograd};
 use crate::backend::Device;
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::Result;
@@ -18,6 +18,9 @@ pub(super) struct FilterGradient {
     pub stride: usize,
     pub top: usize,
     pub left: usize,
+    /// F32, or BF16: (transformed) pixels and gradients are rounded where the processor has instructions for it and where
+    /// it gains, products summed in f32.
+    pub operands: DType,
 }
 
 /// Output channels that are one part's.
@@ -53,10 +56,14 @@ impl Op for FilterGradient {
                 let ([.., c], [.., k]) =
                     (dims::<4>("x", all[0].desc())?, dims::<4>("gradient", all[1].desc())?);
                 let direct = forced_variant("conv2d") == Some("direct");
-                if !direct && filter_winograd::takes(self, c, k) {
-                    return filter_winograd::run(self, cx, cpu, all[0], all[1], &mut outputs[0]);
+                let winograd = !direct && filter_winograd::takes(self, c, k);
+                let [u, dy] = [all[0], all[1]];
+                match (winograd, filter_bf16::takes(cpu, self, c, k)) {
+                    (true, false) => filter_winograd::run(self, cx, cpu, u, dy, &mut outputs[0]),
+                    (true, true) => filter_bf16::winograd(self, cx, cpu, u, dy, &mut outputs[0]),
+                    (false, true) => filter_bf16::direct(self, cx, cpu, u, dy, &mut outputs[0]),
+                    (false, false) => self.run(cx, cpu, u, dy, &mut outputs[0]),
                 }
-                self.run(cx, cpu, all[0], all[1], &mut outputs[0])
             }
         }
     }

@@ -15,11 +15,11 @@ use crate::tensor::{DType, Desc, Tensor};
 const A: f32 = 5.0 / 8.0;
 const B: f32 = 3.0 / 2.0;
 /// Points of a tile.
-const POINTS: usize = 36;
+pub(super) const POINTS: usize = 36;
 /// Tiles that are transformed before they are multiplied: what the caches hold.
-const TILES: usize = 256;
+pub(super) const TILES: usize = 256;
 /// Output channels that are one part's.
-const CHANNELS: usize = 64;
+pub(super) const CHANNELS: usize = 64;
 
 /// Whether it can compute this gradient, and pays.
 pub(super) fn takes(rule: &FilterGradient, c: usize, k: usize) -> bool {
@@ -34,11 +34,8 @@ pub(super) fn run(
     dy: &Tensor,
     out: &mut Tensor,
 ) -> Result<()> {
-    let [_, h, w, c] = dims("x", u.desc())?;
-    let [n, oh, ow, k] = dims("gradient", dy.desc())?;
-    let (u, dy) = (u.data::<f32>()?, dy.data::<f32>()?);
-    let (rows, columns) = (oh.div_ceil(4), ow.div_ceil(4));
-    let tiles = n * rows * columns;
+    let cut = Cut::new(rule, u, dy)?;
+    let (c, k, tiles) = (cut.c, cut.k, cut.tiles());
     let chunk = TILES.min(tiles);
     let matrix = |a: usize, b: usize| cx.workspace.tensor(Desc::plain([POINTS, a, b], DType::F32));
     let (mut pixels, mut grads, mut sums) = (matrix(chunk, c)?, matrix(chunk, k)?, matrix(k, c)?);
@@ -50,26 +47,10 @@ pub(super) fn run(
         let to_pixels = Parts::new(pixels.data_mut::<f32>()?);
         let to_grads = Parts::new(grads.data_mut::<f32>()?);
         cpu.pool.blocks(count, |_, tile| {
-            let index = first + tile;
-            let (image, place) = (index / (rows * columns), index % (rows * columns));
-            let (y, x) = (place / columns * 4, place % columns * 4);
-            let window = |size: usize, at: usize, before: usize| (at as isize - before as isize, size);
-            cpu.isa.dispatch(Tile::<6> {
-                from: &u[image * h * w * c..(image + 1) * h * w * c],
-                origin: [window(h, y, rule.top), window(w, x, rule.left)],
-                channels: c,
-                to: to_pixels.as_ptr().wrapping_add(tile * c),
-                apart: chunk * c,
-                transform: Transform::Pixels,
-            });
-            cpu.isa.dispatch(Tile::<4> {
-                from: &dy[image * oh * ow * k..(image + 1) * oh * ow * k],
-                origin: [window(oh, y, 0), window(ow, x, 0)],
-                channels: k,
-                to: to_grads.as_ptr().wrapping_add(tile * k),
-                apart: chunk * k,
-                transform: Transform::Gradients,
-            });
+            let to = to_pixels.as_ptr().wrapping_add(tile * c);
+            cpu.isa.dispatch(Tile::<6> { window: cut.pixels(first + tile), to, apart: chunk * c });
+            let to = to_grads.as_ptr().wrapping_add(tile * k);
+            cpu.isa.dispatch(Tile::<4> { window: cut.gradients(first + tile), to, apart: chunk * k });
         });
         let (pixels, grads) = (pixels.data::<f32>()?, grads.data::<f32>()?);
         let parts = Parts::new(sums.data_mut::<f32>()?);
@@ -94,18 +75,82 @@ pub(super) fn run(
             });
         });
     }
-    let sums = sums.data::<f32>()?;
+    back(cpu, sums.data()?, [k, c, c], out)
+}
+
+/// The sums \[36\]\[k\]\[wide\] to the filters (k, c, 3, 3).
+pub(super) fn back(cpu: &Cpu, sums: &[f32], [k, c, wide]: [usize; 3], out: &mut Tensor) -> Result<()> {
     let parts = Parts::new(out.data_mut::<f32>()?);
     cpu.pool.blocks(k, |_, channel| {
         // SAFETY: one part an output channel.
         let out = unsafe { parts.slice(channel * c * 9..(channel + 1) * c * 9) };
-        cpu.isa.dispatch(Back { sums: &sums[channel * c..], apart: k * c, out });
+        cpu.isa.dispatch(Back { sums: &sums[channel * wide..], apart: k * wide, out });
     });
     Ok(())
 }
 
+/// How pictures and gradients are cut into tiles.
+pub(super) struct Cut<'a> {
+    u: &'a [f32],
+    dy: &'a [f32],
+    n: usize,
+    h: usize,
+    w: usize,
+    oh: usize,
+    ow: usize,
+    pub c: usize,
+    pub k: usize,
+    top: usize,
+    left: usize,
+}
+
+impl<'a> Cut<'a> {
+    pub fn new(rule: &FilterGradient, u: &'a Tensor, dy: &'a Tensor) -> Result<Cut<'a>> {
+        let [_, h, w, c] = dims("x", u.desc())?;
+        let [n, oh, ow, k] = dims("gradient", dy.desc())?;
+        let (top, left) = (rule.top, rule.left);
+        Ok(Cut { u: u.data()?, dy: dy.data()?, n, h, w, oh, ow, c, k, top, left })
+    }
+
+    /// Of all pictures.
+    pub fn tiles(&self) -> usize {
+        self.n * self.oh.div_ceil(4) * self.ow.div_ceil(4)
+    }
+
+    /// The picture of a tile, and its first output's row and column.
+    fn place(&self, tile: usize) -> [usize; 3] {
+        let (rows, columns) = (self.oh.div_ceil(4), self.ow.div_ceil(4));
+        let (image, place) = (tile / (rows * columns), tile % (rows * columns));
+        [image, place / columns * 4, place % columns * 4]
+    }
+
+    /// The 6 x 6 pixels of a tile.
+    pub fn pixels(&self, tile: usize) -> Window<'a> {
+        let ([image, y, x], size) = (self.place(tile), self.h * self.w * self.c);
+        let before = |at: usize, before: usize| at as isize - before as isize;
+        Window {
+            from: &self.u[image * size..(image + 1) * size],
+            origin: [(before(y, self.top), self.h), (before(x, self.left), self.w)],
+            channels: self.c,
+            transform: Transform::Pixels,
+        }
+    }
+
+    /// The 4 x 4 gradients of a tile.
+    pub fn gradients(&self, tile: usize) -> Window<'a> {
+        let ([image, y, x], size) = (self.place(tile), self.oh * self.ow * self.k);
+        Window {
+            from: &self.dy[image * size..(image + 1) * size],
+            origin: [(y as isize, self.oh), (x as isize, self.ow)],
+            channels: self.k,
+            transform: Transform::Gradients,
+        }
+    }
+}
+
+/// Which of the two.
 #[derive(Clone, Copy)]
-enum Transform {
+pub(super) enum Transform {
     Pixels,
     Gradients,
 }
@@ -113,47 +158,22 @@ enum Transform {
 /// A window of N x N of a picture, zero outside, transformed to 36 points, which stand `apart` elements from each
 /// other.
 struct Tile<'a, const N: usize> {
-    from: &'a [f32],
-    /// Of rows and of columns: where the window begins, and how many there are.
-    origin: [(isize, usize); 2],
-    channels: usize,
+    window: Window<'a>,
     to: *mut f32,
     apart: usize,
-    transform: Transform,
 }
 
 impl<const N: usize> Kernel for Tile<'_, N> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let [(top, h), (left, w)] = self.origin;
-        let inside = |at: isize, size: usize| usize::try_from(at).ok().filter(|&at| at < size);
-        for first in (0..self.channels).step_by(S::LANES) {
-            let n = S::LANES.min(self.channels - first);
-            // SAFETY: pixels lie inside the picture and `first + n` inside its channels; each point has room for
-            // all channels, and no other tile writes there.
+        for first in (0..self.window.channels).step_by(S::LANES) {
+            let n = S::LANES.min(self.window.channels - first);
+            // SAFETY: each point has room for all channels, and no other tile writes there.
             unsafe {
-                let zero = S::splat(0.0);
-                let mut half = [[zero; N]; 6];
-                for j in 0..N {
-                    let mut column = [zero; 6];
-                    if let Some(x) = inside(left + j as isize, w) {
-                        for (i, value) in column.iter_mut().enumerate().take(N) {
-                            if let Some(y) = inside(top + i as isize, h) {
-                                let p = self.from.as_ptr().add((y * w + x) * self.channels + first);
-                                *value = S::load_up_to(p, n);
-                            }
-                        }
-                        column = self.axis::<S>(column);
-                    }
-                    for (row, value) in half.iter_mut().zip(column) {
-                        row[j] = value;
-                    }
-                }
+                let half = self.window.half::<S, N>(first, n);
                 for (i, row) in half.into_iter().enumerate() {
-                    let mut whole = [zero; 6];
-                    whole[..N].copy_from_slice(&row);
-                    for (j, value) in self.axis::<S>(whole).into_iter().enumerate() {
+                    for (j, value) in self.window.transform.axis::<S, N>(row).into_iter().enumerate() {
                         S::store_up_to(self.to.add((i * 6 + j) * self.apart + first), value, n);
                     }
                 }
@@ -162,15 +182,62 @@ impl<const N: usize> Kernel for Tile<'_, N> {
     }
 }
 
-impl<const N: usize> Tile<'_, N> {
-    /// One axis: of six pixels the forward's transform, of four gradients its outputs' turned round.
+/// What of a picture is transformed.
+#[derive(Clone, Copy)]
+pub(super) struct Window<'a> {
+    pub from: &'a [f32],
+    /// Of rows and of columns: where the window begins, and how many there are.
+    pub origin: [(isize, usize); 2],
+    pub channels: usize,
+    pub transform: Transform,
+}
+
+impl Window<'_> {
+    /// The channels `first..first + n` of N x N pixels, transformed along columns.
+    ///
+    /// # Safety
+    /// That of [`Simd`]; the channels are there.
     #[inline(always)]
-    unsafe fn axis<S: Simd>(&self, [d0, d1, d2, d3, d4, d5]: [S::V; 6]) -> [S::V; 6] {
+    pub unsafe fn half<S: Simd, const N: usize>(&self, first: usize, n: usize) -> [[S::V; N]; 6] {
+        let [(top, h), (left, w)] = self.origin;
+        let inside = |at: isize, size: usize| usize::try_from(at).ok().filter(|&at| at < size);
+        // SAFETY: pixels lie inside the picture, the channels are the caller's.
+        unsafe {
+            let zero = S::splat(0.0);
+            let mut half = [[zero; N]; 6];
+            for j in 0..N {
+                let mut column = [zero; N];
+                let Some(x) = inside(left + j as isize, w) else { continue };
+                for (i, value) in column.iter_mut().enumerate() {
+                    if let Some(y) = inside(top + i as isize, h) {
+                        let p = self.from.as_ptr().add((y * w + x) * self.channels + first);
+                        *value = S::load_up_to(p, n);
+                    }
+                }
+                for (row, value) in half.iter_mut().zip(self.transform.axis::<S, N>(column)) {
+                    row[j] = value;
+                }
+            }
+            half
+        }
+    }
+}
+
+impl Transform {
+    /// One axis: of six pixels the forward's transform, of four gradients its outputs' turned round.
+    ///
+    /// # Safety
+    /// That of [`Simd`].
+    #[inline(always)]
+    pub unsafe fn axis<S: Simd, const N: usize>(self, values: [S::V; N]) -> [S::V; 6] {
         // SAFETY: the caller's.
         unsafe {
+            let mut six = [S::splat(0.0); 6];
+            six[..N].copy_from_slice(&values);
+            let [d0, d1, d2, d3, d4, d5] = six;
             let (a, b) = (S::splat(A), S::splat(B));
             let (a2, b2) = (S::splat(A * A), S::splat(B * B));
-            match self.transform {
+            match self {
                 Transform::Pixels => {
                     let both = S::splat(-(A * A + B * B));
                     let product = S::splat(A * A * B * B);

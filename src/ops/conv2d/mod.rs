@@ -8,6 +8,7 @@
 mod backward;
 mod cpu;
 mod filter;
+mod filter_bf16;
 mod filter_winograd;
 mod pack;
 
@@ -43,18 +44,21 @@ pub struct Conv2d {
     pub norm: Option<Norm>,
     /// The last input is added to the output.
     pub residual: bool,
+    /// Of a plain weight, and of the rule: F32, or BF16 as [`Pack`] has it.
+    pub operands: DType,
 }
 
 impl Conv2d {
     /// The plain convolution of an odd kernel that keeps the picture's size.
     pub fn same(kernel: usize) -> Conv2d {
         let p = kernel / 2;
-        Conv2d { stride: 1, padding: [p; 4], upsample: false, norm: None, residual: false }
+        let (norm, residual) = (None, false);
+        Conv2d { stride: 1, padding: [p; 4], upsample: false, norm, residual, operands: DType::F32 }
     }
 
     /// How the weight of this convolution is packed.
     pub fn pack(&self) -> Pack {
-        Pack { op: *self, compact: false, few: false, operands: DType::F32, variant: None }
+        Pack { op: *self, compact: false, few: false, operands: self.operands, variant: None }
     }
 }
 

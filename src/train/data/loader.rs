@@ -84,8 +84,21 @@ impl Loader {
         first_step: u64,
         workers: usize,
     ) -> Result<Loader> {
+        let order = Order::new(seed, pictures.len())?;
+        Loader::over(order, pictures, augment, batch, first_step, workers)
+    }
+
+    /// The same in a given order.
+    fn over(
+        mut order: Order,
+        pictures: Arc<Pictures>,
+        augment: &Augment,
+        batch: usize,
+        first_step: u64,
+        workers: usize,
+    ) -> Result<Loader> {
         augment.check()?;
-        let mut order = Order::new(seed, pictures.len())?;
+        let seed = order.seed();
         let next = order.first_of(first_step, batch)?;
         let workers = if workers == 0 { num_cpus::get().min(16) } else { workers };
         let state = State {
@@ -286,4 +299,29 @@ fn tensor(side: usize, samples: Vec<(Picture, u32)>) -> Result<Batch> {
 fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a word")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker that panics is an error of the step, and of every later one, not a hang.
+    #[test]
+    fn a_panic_is_told() {
+        let at = tempfile::tempdir().unwrap();
+        Picture::new(8, 8).unwrap().save_png(at.path().join("one.png")).unwrap();
+        let pictures = Arc::new(Pictures::open(at.path()).unwrap());
+        // An order of pictures that are not there.
+        let order = Order::new(1, 1000).unwrap();
+        let augment = Augment { side: 8, ..Augment::default() };
+        let mut loader = Loader::over(order, pictures, &augment, 4, 0, 3).unwrap();
+        for _ in 0..2 {
+            let error = loader.next().unwrap_err();
+            assert_eq!(error.status(), Status::Internal);
+            assert!(
+                error.message().contains("a thread that loads pictures panicked: index out of bounds"),
+                "{error}"
+            );
+        }
+    }
 }

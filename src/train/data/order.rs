@@ -35,6 +35,11 @@ impl Order {
         }
     }
 
+    /// The seed of the orders.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// The number of the first sample of a step of `batch` samples.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 use super::{FarRecipe, FarTrainer};
 use crate::backend::Device;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::far::{Generator, Options, Sampling};
 use crate::image::{Cell, Picture, grid};
 use crate::tensor::Tensor;
@@ -45,17 +45,10 @@ impl FarJob {
         tokenizer: Option<Tokenizer>,
     ) -> Result<FarJob> {
         for stored in std::iter::once(&codes).chain(&held_out) {
-            fits(recipe, stored)?;
+            recipe.takes(stored)?;
         }
-        if let Some(config) = tokenizer.as_ref().map(Tokenizer::config) {
-            let (k, n) = (config.branches.len(), config.codebook_size);
-            let model = &recipe.model;
-            if (k, n) != (model.codebooks, model.codebook_size) {
-                return Err(Error::invalid(format!(
-                    "the tokenizer has {k} sub-codebooks of {n}, the recipe {} of {}",
-                    model.codebooks, model.codebook_size
-                )));
-            }
+        if let Some(tokenizer) = &tokenizer {
+            recipe.takes_tokenizer(tokenizer.config())?;
         }
         let (recipe, device) = (recipe.clone(), device.clone());
         Ok(FarJob { recipe, device, trainer, codes: Arc::new(codes), batches: None, held_out, tokenizer })
@@ -72,28 +65,6 @@ impl FarJob {
         let source = Source::from_tensors(self.trainer.weights().clone(), metadata);
         Generator::open(&self.device, &source, &Options::default())
     }
-}
-
-/// Whether codes are of the recipe's extents.
-fn fits(recipe: &FarRecipe, stored: &Stored) -> Result<()> {
-    let model = &recipe.model;
-    let (height, width) = stored.positions();
-    let labels = (0..stored.len()).map(|picture| stored.label(picture)).max();
-    let classes = labels.map_or(0, |label| label as usize + 1);
-    let got = (stored.k(), stored.codebook_size(), [width, height]);
-    if got != (model.codebooks, model.codebook_size, model.grid) || classes > model.classes {
-        return Err(Error::invalid(format!(
-            "the codes are {} of {} on a grid of {width} x {height} in {classes} classes; the recipe has \
-             model.codebooks = {}, codebook_size = {}, grid = {:?}, classes = {}",
-            stored.k(),
-            stored.codebook_size(),
-            model.codebooks,
-            model.codebook_size,
-            model.grid,
-            model.classes
-        )));
-    }
-    Ok(())
 }
 
 impl Job for FarJob {

@@ -4,11 +4,11 @@ mod job;
 mod recipe;
 
 pub use job::FarJob;
-pub use recipe::{Factors, FarHead, FarNetwork, FarRecipe, Kind, Rates};
+pub use recipe::{FarHead, FarNetwork, FarRecipe, Kind, Rates};
 
 use super::learned::Learned;
 use super::loss::{self, Term};
-use super::optim::Tensors;
+use super::optim::{self, Norms, Tensors};
 use super::report::Report;
 use super::{add, value};
 use crate::backend::{Device, Workspace};
@@ -79,9 +79,30 @@ impl FarTrainer {
     /// `InvalidArgument` when lengths, classes or codes do not fit the network; the operations'; `OutOfMemory`.
     pub fn step(&mut self, classes: &[u32], codes: &[u32]) -> Result<Report> {
         self.workspace.take_flops();
-        let noise = self.recipe.noise(self.state.steps);
-        let dropped = self.drop_classes(classes, &noise)?;
-        let (mut report, gradients) = self.gradients(&dropped, codes, &noise)?;
+        let parts = self.recipe.run.accumulate;
+        if !classes.len().is_multiple_of(parts) || !codes.len().is_multiple_of(parts) {
+            return Err(Error::invalid(format!("a batch of {} pictures in {parts} parts", classes.len())));
+        }
+        let noise = |part: usize| self.recipe.noise(self.state.steps * parts as u64 + part as u64);
+        let dropped = self.drop_classes(classes, &noise(0))?;
+        let [pictures, len] = [classes.len() / parts, codes.len() / parts];
+        let of = |part: usize| {
+            let classes = &dropped[part * pictures..(part + 1) * pictures];
+            self.gradients(classes, &codes[part * len..(part + 1) * len], &noise(part))
+        };
+        let (mut report, mut gradients) = of(0)?;
+        let e = Eager::new(&self.device, &self.workspace);
+        for part in 1..parts {
+            let (more, others) = of(part)?;
+            report.add(&more);
+            optim::sum(&e, &mut gradients, others)?;
+        }
+        if parts > 1 {
+            report.divide(parts as f64);
+            let norms = Norms::of_mean(&e, &gradients, parts)?;
+            report.set("grad_norm", norms.total);
+            report.gradients = norms.each;
+        }
         if report.broken().is_none() {
             self.apply(gradients, &report)?;
         }
@@ -150,13 +171,14 @@ impl FarTrainer {
         logits.iter().zip(&known.targets).enumerate().map(term).collect()
     }
 
-    /// Moves the weights.
+    /// Moves the weights by the sums of the gradients of all parts of a batch (`run.accumulate`), whose means the report
+    /// is of.
     ///
     /// # Errors
     /// As [`FarTrainer::step`].
     pub fn apply(&mut self, gradients: Tensors, report: &Report) -> Result<()> {
         let e = Eager::new(&self.device, &self.workspace);
-        let scales = [self.recipe.run.rate(self.state.steps), 1.0];
+        let scales = [self.recipe.run.rate(self.state.steps), 1.0 / self.recipe.run.accumulate as f64];
         self.state.apply(&e, &self.recipe.optimizer, gradients, report, scales)
     }
 }

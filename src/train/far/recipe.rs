@@ -1,7 +1,8 @@
 use crate::error::{Error, Result};
 use crate::far::{Config, Noise, config};
-use crate::nn::Precision;
-use crate::train::recipe::{self, Optimizer, Run};
+use crate::tokenizer;
+use crate::train::codes::Stored;
+use crate::train::recipe::{self, Factors, Optimizer, Run};
 use serde::{Deserialize, Serialize};
 
 /// A generator's training. The defaults are FAR-B's.
@@ -31,25 +32,6 @@ pub struct FarRecipe {
 pub enum Kind {
     /// A generator's.
     Far,
-}
-
-/// The factors of matrix products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Factors {
-    /// As they are.
-    F32,
-    /// Rounded to bf16.
-    Bf16,
-}
-
-impl From<Factors> for Precision {
-    fn from(factors: Factors) -> Precision {
-        match factors {
-            Factors::F32 => Precision::F32,
-            Factors::Bf16 => Precision::Bf16,
-        }
-    }
 }
 
 /// The extents of a generator.
@@ -212,9 +194,6 @@ impl FarRecipe {
             ));
         }
         recipe.run.check()?;
-        if recipe.run.accumulate != 1 {
-            return Err(Error::invalid("recipe: run.accumulate: a generator's batch goes through whole"));
-        }
         recipe.model.config()?;
         Ok(recipe)
     }
@@ -225,6 +204,46 @@ impl FarRecipe {
     /// `Internal`, if ever.
     pub fn print(&self) -> Result<String> {
         recipe::print(self)
+    }
+
+    /// Whether stored codes are of the network's extents.
+    ///
+    /// # Errors
+    /// `InvalidArgument` that names both.
+    pub fn takes(&self, stored: &Stored) -> Result<()> {
+        let model = &self.model;
+        let (height, width) = stored.positions();
+        let labels = (0..stored.len()).map(|picture| stored.label(picture)).max();
+        let classes = labels.map_or(0, |label| label as usize + 1);
+        let got = (stored.k(), stored.codebook_size(), [width, height]);
+        if got != (model.codebooks, model.codebook_size, model.grid) || classes > model.classes {
+            return Err(Error::invalid(format!(
+                "the codes are {} of {} on a grid of {width} x {height} in {classes} classes; the recipe has \
+                 model.codebooks = {}, codebook_size = {}, grid = {:?}, classes = {}",
+                stored.k(),
+                stored.codebook_size(),
+                model.codebooks,
+                model.codebook_size,
+                model.grid,
+                model.classes
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether a tokenizer's codes are the network's.
+    ///
+    /// # Errors
+    /// `InvalidArgument` that names both.
+    pub fn takes_tokenizer(&self, config: &tokenizer::Config) -> Result<()> {
+        let (k, n, model) = (config.branches.len(), config.codebook_size, &self.model);
+        if (k, n) != (model.codebooks, model.codebook_size) {
+            return Err(Error::invalid(format!(
+                "the tokenizer has {k} sub-codebooks of {n}, the recipe {} of {}",
+                model.codebooks, model.codebook_size
+            )));
+        }
+        Ok(())
     }
 
     /// What a step drops.

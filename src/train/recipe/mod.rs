@@ -6,7 +6,9 @@ pub use run::{Broken, Run, Schedule};
 
 use super::data::Augment;
 use crate::error::{Error, Result};
+use crate::nn::Precision;
 use crate::ops::mean_error::Power;
+use crate::teachers::Discriminator;
 use crate::tokenizer::Config;
 use crate::tokenizer::config::Branch;
 use serde::de::DeserializeOwned;
@@ -18,6 +20,10 @@ use serde::{Deserialize, Serialize};
 pub struct Recipe {
     /// Whether blocks run a second time for their gradients, which saves the memory of their inner values.
     pub checkpoint_blocks: bool,
+    /// Type of the factors of convolutions and matrix products of the tokenizer and its prediction heads: f32, or bf16 where
+    /// the processor multiplies it. Weights, sums, norms, attention, codes, losses, the discriminator and the frozen networks
+    /// are f32 in any case.
+    pub precision: Factors,
     /// What the names of weights begin with that stay as they are: `encoder`, `quantize`.
     pub freeze: Vec<String>,
     /// The run's length and what it leaves behind.
@@ -34,6 +40,26 @@ pub struct Recipe {
     pub optimizer: Optimizer,
     /// The discriminator's optimiser.
     pub discriminator_optimizer: Optimizer,
+}
+
+/// The factors of matrix products and convolutions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Factors {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to bf16.
+    Bf16,
+}
+
+impl From<Factors> for Precision {
+    fn from(factors: Factors) -> Precision {
+        match factors {
+            Factors::F32 => Precision::F32,
+            Factors::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 /// The extents of a tokenizer.
@@ -181,6 +207,8 @@ pub struct Semantic {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Adversarial {
+    /// The discriminator.
+    pub network: Judge,
     /// The losses of the two.
     pub game: Game,
     /// Of the generator's term and of the discriminator's loss alike.
@@ -201,6 +229,7 @@ pub struct Adversarial {
 impl Default for Adversarial {
     fn default() -> Adversarial {
         Adversarial {
+            network: Judge::PatchGan,
             game: Game::Hinge,
             weight: 0.5,
             start: 20_000,
@@ -208,6 +237,26 @@ impl Default for Adversarial {
             adaptive: false,
             enabled: true,
             width: 64,
+        }
+    }
+}
+
+/// Kinds of discriminators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Judge {
+    /// Patch by patch (Isola et al., 2017).
+    PatchGan,
+    /// The picture as a whole, whose side is a power of two (StyleGAN2; Karras et al., 2020).
+    StyleGan2,
+}
+
+impl Judge {
+    /// What a network is.
+    pub fn of(network: &Discriminator) -> Judge {
+        match network {
+            Discriminator::PatchGan(_) => Judge::PatchGan,
+            Discriminator::StyleGan2(_) => Judge::StyleGan2,
         }
     }
 }

@@ -232,6 +232,22 @@ level!(Avx512Bf16 {
         unsafe { _mm256_storeu_si256(p.cast(), std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))) }
     }
     #[inline(always)]
+    unsafe fn store_bf16_pairs(p: *mut u16, a: __m512, b: __m512) {
+        // SAFETY: __m512bh and __m512i are the same 512 bits.
+        unsafe {
+            let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(b, a));
+            // 0, 16, 1, 17, ...
+            let place = _mm512_add_epi32(
+                _mm512_set1_epi32(16 << 16),
+                _mm512_mullo_epi32(
+                    _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+                    _mm512_set1_epi32(0x0001_0001),
+                ),
+            );
+            _mm512_storeu_si512(p.cast(), _mm512_permutexvar_epi16(place, both));
+        }
+    }
+    #[inline(always)]
     unsafe fn dot_bf16(acc: __m512, a: *const u16, b: *const u16) -> __m512 {
         // SAFETY: __m512bh and __m512i are the same 512 bits.
         unsafe {

@@ -18,6 +18,9 @@ pub use widen::Widen;
 
 use super::Isa;
 
+/// Lanes of the widest level.
+const MOST_LANES: usize = 16;
+
 /// f32 vectors of one level.
 ///
 /// # Safety
@@ -57,6 +60,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn load_bf16(p: *const u16) -> Self::V;
     /// Rounds to nearest even and writes LANES bf16 values. A NaN stays a NaN.
     unsafe fn store_bf16(p: *mut u16, v: Self::V);
+    /// Rounds as `store_bf16` and writes LANES pairs of bf16, each of a lane of `a` and the same lane of `b`.
+    #[inline(always)]
+    unsafe fn store_bf16_pairs(p: *mut u16, a: Self::V, b: Self::V) {
+        let mut each = [[0u16; MOST_LANES]; 2];
+        // SAFETY: a level has as many lanes at most; 2 * LANES values are the caller's.
+        unsafe {
+            Self::store_bf16(each[0].as_mut_ptr(), a);
+            Self::store_bf16(each[1].as_mut_ptr(), b);
+            for i in 0..Self::LANES {
+                p.add(2 * i).write(each[0][i]);
+                p.add(2 * i + 1).write(each[1][i]);
+            }
+        }
+    }
     /// The nearest values of bf16, either of two that are equally near. What is not finite may become anything.
     unsafe fn near_bf16(a: Self::V) -> Self::V;
     /// Widens LANES f16 values.
