@@ -185,7 +185,10 @@ fn a_step_names_every_loss_and_gradient() {
             "--pictures data/cat/a.png --labels 0,1 --tokenizer model.safetensors",
             "2 --labels of 1 --pictures",
         ),
-        ("--pictures data/cat/a.png --labels 7 --tokenizer model.safetensors", "class"),
+        (
+            "--pictures data/cat/a.png --labels 7 --tokenizer model.safetensors",
+            "the recipe has classes 0 to 1, and 2 for none",
+        ),
     ] {
         let ran = step(words);
         assert!(ran.code == Some(1) && ran.err.contains(says), "{words}: {}", ran.err);

@@ -66,7 +66,10 @@ fn mistakes_are_explained() {
     std::fs::write(place.path("small.toml"), RECIPE).unwrap();
     place.picture("a.png", 32, 32);
     for (words, says) in [
-        ("step --recipe nowhere.toml --pictures a.png", "built in are demo-decoder"),
+        (
+            "step --recipe nowhere.toml --pictures a.png",
+            "built in are ablation-far, ablation-tokenizer, demo-decoder",
+        ),
         ("step --recipe small.toml --pictures none.png", "none.png"),
         ("step --recipe small.toml --pictures a.png --set loss.x=1", "unknown field `x`"),
         (

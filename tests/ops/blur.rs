@@ -37,7 +37,11 @@ fn corners() {
     let x = random(1, &[1, 2, 2, 3], DType::F32);
     refuses(Blur { before: 0, after: 1 }, &[&x], "smaller than the filter of 4");
     refuses(Blur { before: 4, after: 2 }, &[&x], "at most 3 zeros on a side");
-    refuses(Blur { before: 2, after: 2 }, &[&random(1, &[2, 2, 3], DType::F32)], "x has shape [2, 2, 3], expected 4 axes");
+    refuses(
+        Blur { before: 2, after: 2 },
+        &[&random(1, &[2, 2, 3], DType::F32)],
+        "x has shape [2, 2, 3], expected 4 axes",
+    );
 }
 
 #[test]

@@ -98,6 +98,13 @@ fn encoded(
     if labels.len() != pictures.len() {
         return Err(Error::invalid(format!("{} --labels of {} --pictures", labels.len(), pictures.len())));
     }
+    let classes = recipe.model.classes as u32;
+    if let Some(label) = labels.iter().find(|label| **label > classes) {
+        return Err(Error::invalid(format!(
+            "--labels {label}: the recipe has classes 0 to {}, and {classes} for none",
+            classes - 1
+        )));
+    }
     let tokenizer = Tokenizer::open(device, &Source::open(tokenizer, Map::On)?, &Options::default())?;
     let (k, side) = (tokenizer.config().branches.len(), tokenizer.config().image_size);
     recipe.takes_tokenizer(tokenizer.config())?;

@@ -18,7 +18,7 @@ const LINE: usize = 16;
 
 /// Whether it can compute this gradient, and pays.
 pub(super) fn takes(cpu: &Cpu, rule: &FilterGradient, c: usize, k: usize) -> bool {
-    rule.operands == DType::BF16 && cpu.isa.multiplies_bf16() && c >= 16 && k >= 16
+    rule.operands == DType::BF16 && cpu.isa.multiplies_bf16() && c.max(k) >= 16
 }
 
 pub(super) fn winograd(

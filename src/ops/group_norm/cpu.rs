@@ -230,34 +230,61 @@ struct AffineBackward<'a> {
 impl Kernel for AffineBackward<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn run<S: Simd>(mut self) {
         let c = self.scale.len();
-        let (d_scale, d_shift) = self.sums.split_at_mut(c);
-        for first in (0..c).step_by(S::LANES) {
-            let n = S::LANES.min(c - first);
-            // SAFETY: `first + n <= c`, and each row of x, grad and dx has c elements.
-            unsafe {
-                let scale = S::load_n(self.scale.as_ptr().add(first), n);
-                let shift = S::load_n(self.shift.as_ptr().add(first), n);
-                let (mut sum_x, mut sum) = (S::splat(0.0), S::splat(0.0));
-                for at in (first..self.x.len()).step_by(c) {
-                    let x = S::load_n(self.x.as_ptr().add(at), n);
-                    let mut d = S::load_n(self.grad.as_ptr().add(at), n);
+        let mut first = 0;
+        while first < c {
+            // Whole lines of memory one after the other, as many as there are registers for.
+            // SAFETY: as many channels are there.
+            first += unsafe {
+                match c - first {
+                    left if left >= 4 * S::LANES => self.channels::<S, 4>(first, 4 * S::LANES),
+                    left => self.channels::<S, 1>(first, left.min(S::LANES)),
+                }
+            };
+        }
+    }
+}
+
+impl AffineBackward<'_> {
+    /// `count` channels from `first` on, N vectors; returns how many.
+    #[inline(always)]
+    unsafe fn channels<S: Simd, const N: usize>(&mut self, first: usize, count: usize) -> usize {
+        let c = self.scale.len();
+        let of = |i: usize| S::LANES.min(count - i * S::LANES);
+        // SAFETY: `first + count <= c`, and each row of x, grad and dx has c elements.
+        unsafe {
+            let zero = S::splat(0.0);
+            let (mut scale, mut shift) = ([zero; N], [zero; N]);
+            for i in 0..N {
+                scale[i] = S::load_up_to(self.scale.as_ptr().add(first + i * S::LANES), of(i));
+                shift[i] = S::load_up_to(self.shift.as_ptr().add(first + i * S::LANES), of(i));
+            }
+            let (mut sum_x, mut sum) = ([zero; N], [zero; N]);
+            for row in (first..self.x.len()).step_by(c) {
+                for i in 0..N {
+                    let at = row + i * S::LANES;
+                    let x = S::load_up_to(self.x.as_ptr().add(at), of(i));
+                    let mut d = S::load_up_to(self.grad.as_ptr().add(at), of(i));
                     if self.silu {
                         // (v s(v))' = s (1 + v (1 - s)) with s the logistic function.
-                        let v = S::fma(x, scale, shift);
+                        let v = S::fma(x, scale[i], shift[i]);
                         let s = math::sigmoid::<S>(v);
                         let slope = S::fma(v, S::sub(S::splat(1.0), s), S::splat(1.0));
                         d = S::mul(d, S::mul(s, slope));
                     }
-                    S::store_n(self.dx.as_mut_ptr().add(at), S::mul(d, scale), n);
-                    sum_x = S::fma(d, x, sum_x);
-                    sum = S::add(sum, d);
+                    S::store_up_to(self.dx.as_mut_ptr().add(at), S::mul(d, scale[i]), of(i));
+                    sum_x[i] = S::fma(d, x, sum_x[i]);
+                    sum[i] = S::add(sum[i], d);
                 }
-                S::store_n(d_scale.as_mut_ptr().add(first), sum_x, n);
-                S::store_n(d_shift.as_mut_ptr().add(first), sum, n);
+            }
+            let (d_scale, d_shift) = self.sums.split_at_mut(c);
+            for i in 0..N {
+                S::store_up_to(d_scale.as_mut_ptr().add(first + i * S::LANES), sum_x[i], of(i));
+                S::store_up_to(d_shift.as_mut_ptr().add(first + i * S::LANES), sum[i], of(i));
             }
         }
+        count
     }
 }
 
