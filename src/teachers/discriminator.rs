@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 /// A network that says how true pictures look.
 pub enum Discriminator {
     /// Patch by patch.
-    PatchGan(PatchGan),
+    PatchGan(Box<PatchGan>),
     /// The picture as a whole.
-    StyleGan2(StyleGan2),
+    StyleGan2(Box<StyleGan2>),
 }
 
 /// What passes through a discriminator's norms: their inputs, in order.
@@ -24,10 +24,10 @@ impl Discriminator {
     /// `Format` when it is neither, or a weight is missing or has a wrong shape.
     pub fn open(source: &Source) -> Result<Discriminator> {
         if source.listing().contains(patch_gan::FIRST) {
-            return Ok(Discriminator::PatchGan(PatchGan::open(source)?));
+            return Ok(Discriminator::PatchGan(Box::new(PatchGan::open(source)?)));
         }
         if source.listing().contains(style_gan2::FIRST) {
-            return Ok(Discriminator::StyleGan2(StyleGan2::open(source)?));
+            return Ok(Discriminator::StyleGan2(Box::new(StyleGan2::open(source)?)));
         }
         Err(Error::format(format!(
             "{}: no discriminator: expected {} (PatchGAN) or {} (StyleGAN2)",

@@ -69,7 +69,7 @@ impl TokenizerNetwork {
             )));
         }
         let shapes = super::hollow(weights)?;
-        let numerics = Numerics { precision: recipe.precision.into(), compact: false };
+        let numerics = Numerics { precision: recipe.precision.into(), ..Numerics::default() };
         let mut heads = Vec::new();
         for semantic in &recipe.loss.semantic {
             let branch = config.branches.iter().position(|b| b.name == semantic.branch);

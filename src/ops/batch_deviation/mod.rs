@@ -61,6 +61,8 @@ impl Op for BatchDeviation {
         let (sets, each, places) = (n / g, h * w * c, h * w);
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(sets, |_, set| {
                 let sum: f64 = (0..each).map(|at| spread(x, [set, sets, g], each, at)[1]).sum();
                 for picture in (set..n).step_by(sets) {
@@ -116,6 +118,8 @@ impl Op for Rule {
         let (sets, each, places) = (n / g, h * w * c, h * w);
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu.pool.blocks(sets, |_, set| {
                 let of = |picture: usize| &dy[picture * places..(picture + 1) * places];
                 let pictures = (set..n).step_by(sets);

@@ -54,6 +54,8 @@ impl Op for Blur {
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => filter(cpu, self.before, all[0], &mut outputs[0]),
         }
     }

@@ -39,6 +39,8 @@ impl Op for Scale {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         let x = all[0].data::<f32>()?;
         match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => map(cpu, *self, x, x, outputs[0].data_mut::<f32>()?),
         }
         Ok(())

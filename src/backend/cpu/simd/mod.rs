@@ -68,9 +68,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
         unsafe {
             Self::store_bf16(each[0].as_mut_ptr(), a);
             Self::store_bf16(each[1].as_mut_ptr(), b);
-            for i in 0..Self::LANES {
-                p.add(2 * i).write(each[0][i]);
-                p.add(2 * i + 1).write(each[1][i]);
+            for (i, (a, b)) in each[0].into_iter().zip(each[1]).enumerate().take(Self::LANES) {
+                p.add(2 * i).write(a);
+                p.add(2 * i + 1).write(b);
             }
         }
     }
