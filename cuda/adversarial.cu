@@ -3,6 +3,13 @@
 //
 // part        bytes: logits once     flops: 3 to 20 an element    bound: memory
 // backward    bytes: logits twice    flops: 3 to 12 an element    bound: memory
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// adversarial_backward_bf16             256 threads  32      0  64   |  32      0  64
+// adversarial_backward_f32              256 threads  29      0  64   |  30      0  64
+// adversarial_part_bf16                 256 threads  30    256  64   |  30    256  64
+// adversarial_part_f32                  256 threads  27    256  64   |  28    256  64
 
 #include "elementwise.cuh"
 

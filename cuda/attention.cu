@@ -4,6 +4,12 @@
 //
 // Bytes: q once, k and v once for each 32 queries, mostly from the second level. Flops: 4 width a query and key it sees.
 // Bound: f32 arithmetic, at about half its peak: a thread's 8 products want 2 reads of shared memory.
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// attention_forward128_f32              128 threads 127   9216  16   | 127   9216  16
+// attention_forward512_f32              128 threads 233   9216   8   | 223   9216   8
+// attention_forward64_f32               128 threads 115   9216  16   | 111   9216  16
 
 #include "attention.cuh"
 

@@ -4,6 +4,20 @@
 // 32 keys and goes through the queries): every sum has one owner, and nothing depends on who comes first.
 //
 // Bytes: as forward. Flops: 6 width a query and key for dq, 6 for dk, 4 for dv. Bound: f32 arithmetic.
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// attention_backward_delta_bf16         128 threads  56      0  36   |  48      0  40
+// attention_backward_delta_f32          128 threads  56      0  36   |  48      0  40
+// attention_backward_dk128_f32          128 threads 127   9216  16   | 128   9216  16
+// attention_backward_dk512_f32          128 threads 243   9216   8   | 231   9216   8
+// attention_backward_dk64_f32           128 threads  72   9216  28   |  80   9216  24
+// attention_backward_dq128_f32          128 threads 124   9216  16   | 128   9216  16
+// attention_backward_dq512_f32          128 threads 238   9216   8   | 234   9216   8
+// attention_backward_dq64_f32           128 threads  80   9216  24   |  80   9216  24
+// attention_backward_dv128_f32          128 threads  80   9216  24   |  95   9216  20
+// attention_backward_dv512_f32          128 threads 237   9216   8   | 222   9216   8
+// attention_backward_dv64_f32           128 threads  80   9216  24   |  72   9216  28
 
 #include "attention.cuh"
 

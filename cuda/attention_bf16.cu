@@ -3,6 +3,11 @@
 //
 // Bytes: q once, k and v once for each 64 queries, mostly from the second level. Flops: 4 width a query and key it sees.
 // Bound: tensor cores, and beside them exponentials, one for each 4 width flops.
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// attention_bf16_forward128             128 threads 164  34816  12   | 167  34816  12
+// attention_bf16_forward64              128 threads 123  18432  16   | 122  18432  16
 
 #include "attention_bf16.cuh"
 

@@ -3,6 +3,15 @@
 // queries (dk, dv).
 //
 // Bytes: as forward. Flops: 6 width a query and key for dq, 6 for dk, 4 for dv. Bound: tensor cores.
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// attention_bf16_backward_dk128         128 threads 236  34816   8   | 234  34816   8
+// attention_bf16_backward_dk64          128 threads 128  18432  16   | 132  18432  12
+// attention_bf16_backward_dq128         128 threads 230  34816   8   | 230  34816   8
+// attention_bf16_backward_dq64          128 threads 128  18432  16   | 128  18432  16
+// attention_bf16_backward_dv128         128 threads 165  34816  12   | 166  34816  12
+// attention_bf16_backward_dv64          128 threads 118  18432  16   | 119  18432  16
 
 #include "attention_bf16.cuh"
 

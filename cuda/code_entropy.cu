@@ -7,6 +7,17 @@
 // rows, columns      flops: 2 d + 16 a latent and code           bound: exponentials (16 a clock and multiprocessor)
 // their rules        flops: 6 d + 20, or 4 d + 20, a latent and code
 // Codes are at most 32 wide; narrower ones are filled up with zeros, to 8 where they fit.
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// code_entropy_columns32_f32            128 threads  80  18944  24   |  80  18944  24
+// code_entropy_columns8_f32             128 threads  32   6656  64   |  34   6656  48
+// code_entropy_columns_backward32_f32   128 threads 118  18944  16   | 118  18944  16
+// code_entropy_columns_backward8_f32    128 threads  48   6656  40   |  48   6656  40
+// code_entropy_rows32_f32               128 threads  80  16896  24   |  80  16896  24
+// code_entropy_rows8_f32                128 threads  40   4608  48   |  40   4608  48
+// code_entropy_rows_backward32_f32      128 threads 150  16896  12   | 148  16896  12
+// code_entropy_rows_backward8_f32       128 threads  48   4608  40   |  56   4608  36
 
 #include "code_entropy.cuh"
 

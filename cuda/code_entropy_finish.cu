@@ -1,5 +1,13 @@
 // What the passes of the entropy term (code_entropy.cu) leave to be added up: some numbers a latent or a code, a thread
 // each, in f64 and in the splits' order. Their time is the launch's.
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// code_entropy_finish_columns_f32       128 threads  40      0  48   |  32      0  64
+// code_entropy_finish_loss_f32          128 threads  32    256  64   |  32    256  64
+// code_entropy_finish_rows_f32          128 threads  32      0  64   |  32      0  64
+// code_entropy_finish_slopes_f32        128 threads  32    256  64   |  32    256  64
+// code_entropy_finish_states_f32        128 threads  32    256  64   |  32    256  64
 
 #include "code_entropy.cuh"
 

@@ -2,6 +2,13 @@
 // with a border of zeros around them or a border less.
 //
 // Bytes: twice what is copied. Bound: memory.
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// concat_columns_bf16                   256 threads  28      0  64   |  28      0  64
+// concat_columns_f32                    256 threads  28      0  64   |  28      0  64
+// concat_frame_bf16                     256 threads  29      0  64   |  33      0  48
+// concat_frame_f32                      256 threads  26      0  64   |  32      0  64
 
 #include "tile.cuh"
 

@@ -3,6 +3,13 @@
 //
 // forward    bytes: a and b          flops: 2 an element    bound: memory
 // backward   bytes: four times a     flops: 4 an element    bound: memory
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// disentangle_backward_bf16             256 threads  32      0  64   |  32      0  64
+// disentangle_backward_f32              256 threads  32      0  64   |  32      0  64
+// disentangle_part_bf16                 256 threads  32    256  64   |  32    256  64
+// disentangle_part_f32                  256 threads  34    256  48   |  32    256  64
 
 #include "common.cuh"
 

@@ -4,6 +4,13 @@
 // forward    bytes: what is looked up, read and written              bound: memory
 // backward   bytes: three times the gradient; the indices once for each ROWS rows of the table, from the second level
 //            flops: one an element                                   bound: memory
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// embedding_backward_f32                256 threads  40   4160  48   |  32   4160  64
+// embedding_forward_bf16                256 threads  22      0  64   |  28      0  64
+// embedding_forward_f16                 256 threads  22      0  64   |  28      0  64
+// embedding_forward_f32                 256 threads  22      0  64   |  28      0  64
 
 #include "tile.cuh"
 

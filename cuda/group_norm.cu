@@ -5,6 +5,18 @@
 // apply      bytes: x twice            flops: 2, SiLU 16        bound: memory
 // backward   bytes: x three times      flops: 5, SiLU 24        bound: memory
 // The others read and write a few thousand numbers.
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// group_norm_apply_backward_bf16        256 threads  80   9216  24   |  80   9216  24
+// group_norm_apply_backward_f32         256 threads  63   5120  32   |  64   5120  32
+// group_norm_apply_bf16                 256 threads  48      0  40   |  48      0  40
+// group_norm_apply_f32                  256 threads  40      0  48   |  46      0  40
+// group_norm_coefficients_backward_f32  128 threads  48    256  40   |  48    256  40
+// group_norm_coefficients_f32           128 threads  40    256  48   |  40    256  48
+// group_norm_parts_f32                  128 threads  34      0  48   |  32      0  64
+// group_norm_sums_bf16                  256 threads  48   9216  40   |  48   9216  40
+// group_norm_sums_f32                   256 threads  40   5120  48   |  40   5120  48
 
 #include "tile.cuh"
 

@@ -7,6 +7,11 @@
 //
 // Bytes: the cache of a head once, while it fits the first level, for all its new positions. Flops: 4 head_dim a key and
 // query. Bound: memory, and for few sequences latency: their blocks do not fill the device.
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// kv_attention_attend_bf16              256 threads  80  14528  24   |  80  14528  24
+// kv_attention_attend_f32               256 threads  48  14528  40   |  60  14528  32
 
 #include "common.cuh"
 

@@ -3,6 +3,13 @@
 // forward    bytes: x twice          flops: 7 an element      bound: memory    a warp a row
 // backward   bytes: x three times    flops: 16 an element     bound: memory    a block on 64 rows, 8 c bytes of dynamic
 //                                                                              shared memory
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// layer_norm_backward_bf16              256 threads  32    128  64   |  32    128  64
+// layer_norm_backward_f32               256 threads  48    128  40   |  48    128  40
+// layer_norm_forward_bf16               128 threads  48      0  40   |  52      0  36
+// layer_norm_forward_f32                128 threads  48      0  40   |  52      0  36
 
 #include "rows.cuh"
 

@@ -4,6 +4,13 @@
 //
 // after    bytes: y twice, a residual once    flops: 3 to 20 an element    bound: memory
 // slope    bytes: three times z               flops: 20 an element         bound: memory
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// linear_after_bf16                     256 threads  32      0  64   |  32      0  64
+// linear_after_f32                      256 threads  30      0  64   |  32      0  64
+// linear_slope_bf16                     256 threads  32      0  64   |  32      0  64
+// linear_slope_f32                      256 threads  31      0  64   |  32      0  64
 
 #include "elementwise.cuh"
 

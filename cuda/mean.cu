@@ -4,6 +4,14 @@
 // part      bytes: x once     flops: one an element    bound: memory
 // finish    a few thousand numbers
 // spread    bytes: dx once    bound: memory            the rule of a mean
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// mean_finish_f32                       256 threads  28    256  64   |  30    256  64
+// mean_part_bf16                        256 threads  31    256  64   |  32    256  64
+// mean_part_f32                         256 threads  27    256  64   |  27    256  64
+// mean_spread_bf16                      256 threads  22      0  64   |  28      0  64
+// mean_spread_f32                       256 threads  20      0  64   |  20      0  64
 
 #include "elementwise.cuh"
 

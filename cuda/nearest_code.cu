@@ -8,6 +8,14 @@
 //
 // search     flops: 2 d an element and code      bound: f32 arithmetic
 // pack, choose    the codebook, or some numbers a latent, once: memory
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// nearest_code_choose_u32               128 threads  32      0  64   |  32      0  64
+// nearest_code_pack_f32                 128 threads  32      0  64   |  32      0  64
+// nearest_code_search8_f32              128 threads 122  32768  16   |  90  32768  20
+// nearest_code_search_f32               128 threads  94  32768  16   |  76  32768  24
+// nearest_code_unit_f32                 128 threads  32      0  64   |  32      0  64
 
 #include "common.cuh"
 

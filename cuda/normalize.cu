@@ -3,6 +3,13 @@
 //
 // forward    bytes: x twice          flops: 3 an element    bound: memory
 // backward   bytes: x three times    flops: 8 an element    bound: memory
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// normalize_backward_bf16               128 threads  56      0  36   |  56      0  36
+// normalize_backward_f32                128 threads  56      0  36   |  56      0  36
+// normalize_forward_bf16                128 threads  32      0  64   |  32      0  64
+// normalize_forward_f32                 128 threads  32      0  64   |  32      0  64
 
 #include "lanes.cuh"
 

@@ -4,6 +4,12 @@
 // adam       bytes: seven times the weights    flops: 14 an element    bound: memory
 // average    bytes: three times the weights    flops: 3 an element     bound: memory
 // length     bytes: x once                     flops: 2 an element     bound: memory
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// optimizer_adam_f32                    256 threads  36      0  48   |  40      0  48
+// optimizer_average_f32                 256 threads  28      0  64   |  28      0  64
+// optimizer_length_part_f32             256 threads  21    256  64   |  21    256  64
 
 #include "elementwise.cuh"
 

@@ -4,6 +4,14 @@
 //
 // forward    bytes: a and b         flops: 9 an element     bound: memory
 // backward   bytes: a, b and da     flops: 16 an element    bound: memory
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// perceptual_distance_backward_bf16     128 threads  56      0  36   |  52      0  36
+// perceptual_distance_backward_f32      128 threads  64      0  32   |  62      0  32
+// perceptual_distance_finish_f32        128 threads  32      0  64   |  32      0  64
+// perceptual_distance_part_bf16         128 threads  52    256  36   |  44    256  40
+// perceptual_distance_part_f32          128 threads  64    256  32   |  70    256  28
 
 #include "rows.cuh"
 

@@ -4,6 +4,14 @@
 // nearest     bytes: twice the output                      bound: memory
 // bilinear    bytes: the output and what it reads of x     flops: 9 an output element      bound: memory
 // grid        a few hundred thousand numbers, once         flops: 32 an output element
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// resize_bilinear_bf16                  256 threads  48      0  40   |  48      0  40
+// resize_bilinear_f32                   256 threads  48      0  40   |  48      0  40
+// resize_grid_f32                       256 threads  38      0  48   |  48      0  40
+// resize_nearest_bf16                   256 threads  32      0  64   |  32      0  64
+// resize_nearest_f32                    256 threads  30      0  64   |  32      0  64
 
 #include "tile.cuh"
 

@@ -5,6 +5,10 @@
 //
 // Bytes: the logits once, and twice as much of scratch through caches. Flops: 20 a logit; top-p 70 more. Bound: latency
 // (16384 codes are 16 a thread).
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// sample_draw_f32                      1024 threads  64   1936  32   |  60   1936  32
 
 #include "philox.cuh"
 
@@ -125,7 +129,7 @@ __device__ __forceinline__ void keep_nucleus(float *values, const Part &mine, do
 
 // Rows of logits: the images', then, if `guided`, their null rows. values: scratch (images, n). `position` is joined by
 // what stands at `at`, if that is given: a captured graph is replayed at another place so.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     fqgan_sample_draw_f32(const float *logits, float *values, unsigned *out, int n, int guided, float guidance,
                           float temperature, int top_k, float top_p, unsigned long long seed, unsigned image,
                           unsigned position, const unsigned *at, unsigned sub_code, unsigned long long *wrong) {

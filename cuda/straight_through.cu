@@ -1,6 +1,11 @@
 // z + (q - z), rounded as written: the value of the code, the gradient of the latent, which is passed on as it is.
 //
 // Bytes: three times z. Flops: 2 an element. Bound: memory.
+//
+// Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
+//                                                            sm_80   |         sm_90a
+// straight_through_forward_bf16         256 threads  32      0  64   |  31      0  64
+// straight_through_forward_f32          256 threads  28      0  64   |  28      0  64
 
 #include "elementwise.cuh"
 
