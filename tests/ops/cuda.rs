@@ -8,7 +8,7 @@ use fqgan::tensor::Tensor;
 use std::sync::{Arc, OnceLock};
 
 /// Operations that have no kernels yet.
-const LACKING: &[&str] = &["conv2d", "linear", "matmul", "swiglu"];
+const LACKING: &[&str] = &["batch_deviation", "blur", "conv2d", "linear", "matmul", "scale", "swiglu"];
 
 /// Operations whose gradient has none yet.
 const LACKING_GRADIENT: &[&str] = &[];
