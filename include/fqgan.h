@@ -149,6 +149,12 @@ typedef struct fqgan_runtime_options {
   fqgan_parallel_fn parallel;
   // Passed to parallel.
   void *parallel_user;
+  // The host's own CUcontext, of the GPU that device_index names; NULL: the GPU's primary context. It must
+  // outlive the runtime and its models.
+  void *cuda_context;
+  // The host's own CUstream of that context, which all work is put into; NULL: a stream of the library's own. It
+  // must outlive the runtime and its models.
+  void *cuda_stream;
 } fqgan_runtime_options;
 
 // Sets all fields to their defaults, struct_size included.

@@ -3,6 +3,8 @@ use super::versioned::{self, versioned};
 use super::{guard, log, parallel, pointers};
 use crate::backend::Device;
 use crate::backend::cpu::Cpu;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda::{Cuda, Host};
 use crate::error::{Error, Result};
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -43,8 +45,23 @@ pub struct fqgan_runtime_options {
     pub parallel: fqgan_parallel_fn,
     /// Passed to parallel.
     pub parallel_user: *mut c_void,
+    /// The host's own CUcontext, of the GPU that device_index names; NULL: the GPU's primary context. It must
+    /// outlive the runtime and its models.
+    pub cuda_context: *mut c_void,
+    /// The host's own CUstream of that context, which all work is put into; NULL: a stream of the library's own. It
+    /// must outlive the runtime and its models.
+    pub cuda_stream: *mut c_void,
 }
-versioned!(fqgan_runtime_options { struct_size, device, device_index, threads, parallel, parallel_user });
+versioned!(fqgan_runtime_options {
+    struct_size,
+    device,
+    device_index,
+    threads,
+    parallel,
+    parallel_user,
+    cuda_context,
+    cuda_stream
+});
 
 /// A device and the threads that feed it. Any number of models share one, from any thread.
 pub struct fqgan_runtime {
@@ -109,9 +126,13 @@ fn open(options: fqgan_runtime_options) -> Result<Device> {
         )));
     }
     if kind == Kind::Cuda {
-        return Err(Error::device(
-            "this libfqgan was built without CUDA; use FQGAN_DEVICE_CPU or FQGAN_DEVICE_AUTO, or a build with it",
-        ));
+        return gpu(&options);
+    }
+    #[cfg(feature = "cuda")]
+    if kind == Kind::Auto
+        && let Ok(device) = gpu(&options)
+    {
+        return Ok(device);
     }
     if options.device_index != 0 {
         return Err(Error::device(format!(
@@ -125,4 +146,25 @@ fn open(options: fqgan_runtime_options) -> Result<Device> {
         None => Cpu::new(threads)?,
     };
     Ok(Device::Cpu(Arc::new(cpu)))
+}
+
+/// The GPU of the options.
+#[cfg(feature = "cuda")]
+fn gpu(options: &fqgan_runtime_options) -> Result<Device> {
+    let host = Host { context: options.cuda_context, stream: options.cuda_stream };
+    if host.context.is_null() && !host.stream.is_null() {
+        return Err(Error::invalid(
+            "fqgan_runtime_options.cuda_stream is set without cuda_context, expected the context that it is of",
+        ));
+    }
+    // SAFETY: the contract of the interface.
+    let cuda = unsafe { Cuda::with_host(options.device_index, host) }?;
+    Ok(Device::Cuda(Arc::new(cuda)))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu(_: &fqgan_runtime_options) -> Result<Device> {
+    Err(Error::device(
+        "this libfqgan was built without CUDA; use FQGAN_DEVICE_CPU or FQGAN_DEVICE_AUTO, or a build with it",
+    ))
 }

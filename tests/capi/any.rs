@@ -132,6 +132,7 @@ proptest! {
     ) {
         let options = fqgan_runtime_options {
             struct_size, device, device_index, threads, parallel: None, parallel_user: null_mut(),
+            cuda_context: null_mut(), cuda_stream: null_mut(),
         };
         let mut runtime = std::ptr::dangling_mut();
         // SAFETY: a whole struct.

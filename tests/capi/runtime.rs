@@ -8,8 +8,8 @@ use std::ptr::{null, null_mut};
 use std::sync::Mutex;
 
 fn options() -> fqgan_runtime_options {
-    let mut options = MaybeUninit::uninit();
-    // SAFETY: room for one, which the call fills.
+    let mut options = MaybeUninit::zeroed();
+    // SAFETY: room for one, of which the call fills what version 1 has; zero is a value of all that follows.
     unsafe {
         fqgan_runtime_options_init(options.as_mut_ptr());
         options.assume_init()

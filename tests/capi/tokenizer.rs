@@ -405,6 +405,8 @@ fn a_panic_becomes_an_error_and_the_model_stays_usable() {
         threads: 3,
         parallel: Some(host),
         parallel_user: std::ptr::from_ref(&fall).cast_mut().cast(),
+        cuda_context: std::ptr::null_mut(),
+        cuda_stream: std::ptr::null_mut(),
     };
     let mut runtime = null_mut();
     // SAFETY: whole arguments.

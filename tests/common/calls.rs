@@ -204,6 +204,8 @@ impl World<'_> {
             threads: self.bytes.word(2),
             parallel: [None, Some(serial as _)][self.bytes.below(2)],
             parallel_user: null_mut(),
+            cuda_context: null_mut(),
+            cuda_stream: null_mut(),
         };
         if (8..=1024).contains(&options.threads) {
             options.threads = 3;
@@ -227,6 +229,8 @@ impl World<'_> {
                 threads: 1,
                 parallel: None,
                 parallel_user: null_mut(),
+                cuda_context: null_mut(),
+                cuda_stream: null_mut(),
             };
             // SAFETY: whole arguments.
             assert_eq!(unsafe { fqgan_runtime_create(&how, &mut own, null_mut()) }, FQGAN_OK);

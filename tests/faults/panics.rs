@@ -34,6 +34,8 @@ fn a_panic_in_any_parallel_part_is_a_status() {
         threads: 3,
         parallel: Some(falls),
         parallel_user: (&raw const left).cast_mut().cast(),
+        cuda_context: std::ptr::null_mut(),
+        cuda_stream: std::ptr::null_mut(),
     };
     let path = |path: &std::path::Path| CString::new(path.to_str().unwrap()).unwrap();
     let (mut runtime, mut tokenizer, mut generator) = (null_mut(), null_mut(), null_mut());
