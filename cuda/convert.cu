@@ -44,6 +44,7 @@ template <class From, class To> __device__ __forceinline__ void convert(const Fr
 CONVERT(float, f32, bf16, bf16)
 CONVERT(bf16, bf16, float, f32)
 CONVERT(f16, f16, float, f32)
+CONVERT(signed char, i8, float, f32)
 
 // `count` words of 4 bytes.
 extern "C" __global__ void __launch_bounds__(THREADS) fqgan_convert_fill_u32(unsigned *to, unsigned word, Size count) {

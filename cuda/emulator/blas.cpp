@@ -83,20 +83,16 @@ void multiply(size_t m, size_t n, size_t k, float alpha, Matrix a, Matrix b, flo
 struct Operand {
     const void *at;
     int type, stride;
-    long long apart;
 };
 
-// Bytes from the first element to the last of a batch of matrices with `columns` columns of `rows` rows as stored.
-bool reaches(const Operand &it, size_t rows, size_t columns, int batch) {
-    if (!rows || !columns || !batch) {
-        return true;
-    }
-    size_t last = size_t(batch - 1) * it.apart + (columns - 1) * it.stride + rows;
-    return on_device(it.at, last * size(Type(it.type))) && size_t(it.stride) >= rows;
+// Whether a matrix of `columns` columns of `rows` rows, as stored, is the device's memory.
+bool reaches(const Operand &it, size_t rows, size_t columns) {
+    size_t count = rows && columns ? (columns - 1) * it.stride + rows : 0;
+    return size_t(it.stride) >= rows && (!count || on_device(it.at, count * size(Type(it.type))));
 }
 
 uint32_t gemm(Handle *handle, int turn_a, int turn_b, int m, int n, int k, const void *alpha, Operand a, Operand b,
-              const void *beta, Operand c, int batch) {
+              const void *beta, Operand c) {
     if (!handle) {
         return NOT_INITIALIZED;
     }
@@ -104,21 +100,16 @@ uint32_t gemm(Handle *handle, int turn_a, int turn_b, int m, int n, int k, const
     if (!read(a.type) || a.type != b.type || (c.type != F32 && c.type != BF16)) {
         return NOT_SUPPORTED;
     }
-    bool inside = reaches(a, turn_a ? k : m, turn_a ? m : k, batch) && reaches(b, turn_b ? n : k, turn_b ? k : n, batch) &&
-                  reaches(c, m, n, batch);
+    bool inside = reaches(a, turn_a ? k : m, turn_a ? m : k) && reaches(b, turn_b ? n : k, turn_b ? k : n) &&
+                  reaches(c, m, n);
     if (m < 0 || n < 0 || k < 0 || !inside) {
         return INVALID_VALUE;
     }
     float by = *static_cast<const float *>(alpha), keep = *static_cast<const float *>(beta);
     uint32_t result = enqueue(handle->stream, [=] {
-        for (int i = 0; i < batch; i++) {
-            auto part = [i](const Operand &it) {
-                return static_cast<const char *>(it.at) + size_t(i) * it.apart * size(Type(it.type));
-            };
-            Matrix left = {part(a), Type(a.type), size_t(a.stride), turn_a != 0};
-            Matrix right = {part(b), Type(b.type), size_t(b.stride), turn_b != 0};
-            multiply(m, n, k, by, left, right, keep, const_cast<char *>(part(c)), Type(c.type), c.stride);
-        }
+        Matrix left = {a.at, Type(a.type), size_t(a.stride), turn_a != 0};
+        Matrix right = {b.at, Type(b.type), size_t(b.stride), turn_b != 0};
+        multiply(m, n, k, by, left, right, keep, const_cast<void *>(c.at), Type(c.type), c.stride);
     });
     return result == 0 ? SUCCESS : EXECUTION_FAILED;
 }
@@ -131,21 +122,12 @@ uint32_t cublasCreate_v2(Handle **handle) { return *handle = new Handle, SUCCESS
 uint32_t cublasDestroy_v2(Handle *handle) { return delete handle, SUCCESS; }
 uint32_t cublasSetStream_v2(Handle *handle, Stream *stream) { return handle->stream = stream, SUCCESS; }
 uint32_t cublasSetWorkspace_v2(Handle *, void *at, size_t bytes) { return on_device(at, bytes) ? SUCCESS : INVALID_VALUE; }
-uint32_t cublasSetMathMode(Handle *, int) { return SUCCESS; }
 
 uint32_t cublasGemmEx(Handle *handle, int turn_a, int turn_b, int m, int n, int k, const void *alpha, const void *a,
                       int type_a, int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c,
                       int ldc, int, int) {
-    return gemm(handle, turn_a, turn_b, m, n, k, alpha, {a, type_a, lda, 0}, {b, type_b, ldb, 0}, beta,
-                {c, type_c, ldc, 0}, 1);
-}
-
-uint32_t cublasGemmStridedBatchedEx(Handle *handle, int turn_a, int turn_b, int m, int n, int k, const void *alpha,
-                                    const void *a, int type_a, int lda, long long apart_a, const void *b, int type_b,
-                                    int ldb, long long apart_b, const void *beta, void *c, int type_c, int ldc,
-                                    long long apart_c, int batch, int, int) {
-    return gemm(handle, turn_a, turn_b, m, n, k, alpha, {a, type_a, lda, apart_a}, {b, type_b, ldb, apart_b}, beta,
-                {c, type_c, ldc, apart_c}, batch);
+    return gemm(handle, turn_a, turn_b, m, n, k, alpha, {a, type_a, lda}, {b, type_b, ldb}, beta,
+                {c, type_c, ldc});
 }
 
 } // extern "C"

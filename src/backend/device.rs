@@ -2,7 +2,7 @@ use super::arena::{Arena, Heap};
 use super::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use super::cuda::Cuda;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::{Allocate, Desc, Storage, Tensor};
 use std::fmt;
 use std::ops::Deref;
@@ -31,6 +31,37 @@ impl fmt::Display for Device {
 }
 
 impl Device {
+    /// The device of a name: `cpu`, with so many threads (0: one a physical core); `cuda`, or `cuda:1` for the second
+    /// GPU; or `auto`, the first GPU where there is one, else the processor.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another name; `Device` where there is no such GPU; those of [`Cpu::new`].
+    pub fn named(name: &str, threads: usize) -> Result<Device> {
+        let cpu = || Ok(Device::Cpu(Arc::new(Cpu::new(threads)?)));
+        match name {
+            "cpu" => return cpu(),
+            "auto" => return Device::gpu(0).or_else(|_| cpu()),
+            "cuda" => return Device::gpu(0),
+            _ => {}
+        }
+        match name.strip_prefix("cuda:").map(str::parse) {
+            Some(Ok(index)) => Device::gpu(index),
+            _ => {
+                Err(Error::invalid(format!("device {name:?}, expected auto, cpu, cuda, or cuda:1 and so on")))
+            }
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn gpu(index: u32) -> Result<Device> {
+        Ok(Device::Cuda(Arc::new(Cuda::new(index)?)))
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn gpu(_: u32) -> Result<Device> {
+        Err(Error::device("this program was built without CUDA, expected device cpu or auto"))
+    }
+
     /// `"cpu"` or `"cuda"`: for messages.
     pub fn name(&self) -> &'static str {
         match self {
@@ -77,8 +108,6 @@ impl Device {
         match self {
             Device::Cpu(_) => Ok(tensor.clone()),
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) if tensor.storage().on_device() => Ok(tensor.clone()),
-            #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda.upload(tensor, cuda.memory()),
         }
     }
@@ -91,8 +120,6 @@ impl Device {
         let _ = workspace;
         match self {
             Device::Cpu(_) => Ok(tensor.clone()),
-            #[cfg(feature = "cuda")]
-            Device::Cuda(_) if tensor.storage().on_device() => Ok(tensor.clone()),
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda.upload(tensor, workspace),
         }

@@ -17,7 +17,7 @@ pub use variant::forced_variant;
 use crate::backend::cpu::Cpu;
 use crate::backend::{Device, Workspace};
 use crate::error::{Error, Result};
-use crate::tensor::{Desc, Tensor};
+use crate::tensor::{Desc, Element, Shape, Tensor};
 
 /// What an operation needs to run: where, and with what memory.
 #[derive(Clone, Copy)]
@@ -35,6 +35,20 @@ impl Cx<'_> {
     /// `OutOfMemory`, `Device`.
     pub fn upload(&self, tensor: &Tensor) -> Result<Tensor> {
         self.device.upload(tensor, self.workspace)
+    }
+
+    /// A tensor that the processor writes: `fill` is given its elements, which are unspecified.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Device`; those of `fill`.
+    pub fn written<T: Element>(
+        &self,
+        shape: impl Into<Shape>,
+        fill: impl FnOnce(&mut [T]) -> Result<()>,
+    ) -> Result<Tensor> {
+        let mut tensor = self.workspace.host_tensor(Desc::plain(shape, T::DTYPE))?;
+        fill(tensor.data_mut()?)?;
+        self.upload(&tensor)
     }
 
     /// The same elements where the processor can read them. Waits for what is under way on the device.

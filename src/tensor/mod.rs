@@ -8,7 +8,7 @@ mod storage;
 pub use dtype::{DType, Element};
 pub use map::FileMap;
 pub use shape::{MAX_RANK, Shape};
-pub use storage::{Allocate, Buffer, Bytes, HeapAllocator, Reclaim, Storage};
+pub use storage::{Allocate, Buffer, Bytes, HeapAllocator, Keeper, Storage};
 
 use crate::error::{Error, Result};
 use std::fmt;
@@ -163,6 +163,24 @@ impl Tensor {
         let bytes = self.storage.unique_mut()?;
         // SAFETY: as in `data`, and `unique_mut` proved that nobody else can see these bytes.
         Ok(unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), count) })
+    }
+
+    /// The same elements where the processor can read them: itself, or a copy of what is in a device's memory, after
+    /// all work that was started before.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Device`.
+    pub fn on_host(&self) -> Result<Tensor> {
+        if !self.storage.on_device() {
+            return Ok(self.clone());
+        }
+        let bytes = match self.desc.layout {
+            Layout::Plain => self.desc.bytes().unwrap_or(usize::MAX),
+            Layout::Packed(_) => self.storage.len(),
+        };
+        let mut storage = HeapAllocator.allocate(bytes)?;
+        self.storage.read(&mut storage.unique_mut()?[..bytes])?;
+        Tensor::new(self.desc, storage)
     }
 
     /// A copy as plain f32, from any floating type.

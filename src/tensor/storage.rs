@@ -27,13 +27,19 @@ enum Origin {
         size: usize,
     },
     /// Not the processor's: `ptr` is an address that only the device can follow.
-    Device(Arc<dyn Reclaim>),
+    Device(Arc<dyn Keeper>),
 }
 
-/// Takes a device's memory back.
-pub trait Reclaim: Send + Sync {
+/// Who has a device's memory.
+pub trait Keeper: Send + Sync {
     /// Frees what begins at `address`. Work that was started on it before may still run.
     fn reclaim(&self, address: usize);
+
+    /// Copies bytes from `address` on, after all work that was started before.
+    ///
+    /// # Errors
+    /// `Device`.
+    fn read(&self, address: usize, to: &mut [u8]) -> Result<()>;
 }
 
 // SAFETY: a Buffer owns its memory alone, like a Vec<u8>.
@@ -63,7 +69,7 @@ impl Buffer {
     ///
     /// # Safety
     /// They begin at `address`, are aligned to at least 64, and nobody else holds or frees them.
-    pub unsafe fn of_device(address: usize, len: usize, from: Arc<dyn Reclaim>) -> Option<Buffer> {
+    pub unsafe fn of_device(address: usize, len: usize, from: Arc<dyn Keeper>) -> Option<Buffer> {
         let ptr = NonNull::new(std::ptr::without_provenance_mut(address))?;
         Some(Buffer { ptr, len, origin: Origin::Device(from), pooled: AtomicBool::new(false) })
     }
@@ -219,6 +225,23 @@ impl Storage {
             Storage::Owned(buffer) => buffer.bytes().ok_or_else(of_a_device),
             Storage::Borrowed { source, offset, len } => Ok(&source.bytes()[*offset..*offset + *len]),
         }
+    }
+
+    /// Copies the first bytes to where the processor can read them, wherever they are.
+    ///
+    /// # Errors
+    /// `Device`; `Internal` when there are not so many.
+    pub fn read(&self, to: &mut [u8]) -> Result<()> {
+        if to.len() > self.len() {
+            return Err(Error::internal(format!("{} bytes of {} were to be read", to.len(), self.len())));
+        }
+        if let Storage::Owned(buffer) = self
+            && let Origin::Device(keeper) = &buffer.origin
+        {
+            return keeper.read(buffer.ptr.as_ptr() as usize, to);
+        }
+        to.copy_from_slice(&self.as_bytes()?[..to.len()]);
+        Ok(())
     }
 
     /// Whether the bytes are in a device's memory, where the processor cannot read them.

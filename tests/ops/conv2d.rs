@@ -1,7 +1,7 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, cx, device, on, random, refuses, relative_l2, same_bits};
+use crate::table::{Case, Weight, Wide, check, cx, device, on, random, refuses, relative_l2, same_bits};
 use fqgan::backend::cpu::Isa;
-use fqgan::exec::{Eager, Exec, Param, Prepare, Tape};
+use fqgan::exec::{Eager, Exec, Prepare, Tape};
 use fqgan::ops::conv2d::{Conv2d, Norm, Pack, Variant, WithSums};
 use fqgan::ops::group_norm::Coefficients;
 use fqgan::tensor::{DType, Tensor};
@@ -123,12 +123,12 @@ pub fn published() -> Vec<Case> {
     ]
     .map(|(op, [side, c], [k, r])| {
         let inputs = inputs(&op, 1, [1, side, side, c], [k, r, r]);
-        let weight = Param::new("weight", inputs[1].clone());
+        let weight = Weight::new("weight", &inputs[1]);
         let case = plain(op, inputs);
         let name = format!("{} {op:?}", case.name);
         case.with_run(name, move |e, inputs| {
             let mut refs: Vec<&Tensor> = inputs.iter().collect();
-            let weight = e.prepared(&weight, &op.pack())?;
+            let weight = e.prepared(weight.beside(inputs), &op.pack())?;
             refs[1] = &weight;
             e.apply(op, &refs).map(Vec::from)
         })
@@ -186,6 +186,7 @@ fn normed(op: Conv2d, pack: Option<Pack>, inputs: Vec<Tensor>) -> Case {
         let [out, sums] = e.apply(WithSums(op), &refs)?;
         let [alone] = e.apply(op, &refs)?;
         assert!(same_bits(&out, &alone), "{op:?}: the sums changed the output");
+        let (one, zero) = (e.cx().upload(&one)?, e.cx().upload(&zero)?);
         e.apply(Coefficients { groups: 2, eps: 1e-6 }, &[&out, &one, &zero, &sums]).map(Vec::from)
     })
 }

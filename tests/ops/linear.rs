@@ -1,7 +1,7 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, cx, device, on, random, refuses, same_bits};
+use crate::table::{Case, Weight, Wide, check, cx, device, on, random, refuses, same_bits};
 use fqgan::backend::cpu::Isa;
-use fqgan::exec::{Exec, Param, Prepare};
+use fqgan::exec::{Exec, Prepare};
 use fqgan::ops::conv2d;
 use fqgan::ops::linear::{Activation, Linear, Pack, SwiGlu};
 use fqgan::tensor::{DType, Tensor};
@@ -83,11 +83,11 @@ fn case(seed: u64, lead: &[usize], k: usize, n: usize, weight: DType, op: Linear
 /// With the weight in panels.
 fn packed(mut case: Case, op: Linear, operands: DType) -> Case {
     case.bound = if operands == DType::BF16 { 5e-3 } else { 2e-6 };
-    let weight = Param::new("weight", case.inputs[1].clone());
+    let weight = Weight::new("weight", &case.inputs[1]);
     let name = format!("{} in panels of {operands}", case.name);
     case.with_run(name, move |e, inputs| {
         let mut refs: Vec<&Tensor> = inputs.iter().collect();
-        let weight = e.prepared(&weight, &Pack { operands })?;
+        let weight = e.prepared(weight.beside(inputs), &Pack { operands })?;
         refs[1] = &weight;
         e.apply(op, &refs).map(Vec::from)
     })

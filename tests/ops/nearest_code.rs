@@ -1,6 +1,6 @@
-use crate::table::{Case, Wide, check, cx, device, on, random, refuses};
+use crate::table::{Case, Weight, Wide, check, cx, device, on, random, refuses};
 use fqgan::backend::cpu::Isa;
-use fqgan::exec::{Exec, Param, Prepare};
+use fqgan::exec::{Exec, Prepare};
 use fqgan::ops::nearest_code::{Codebook, NearestCode};
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -55,10 +55,10 @@ fn check_near(z: Tensor, codebook: Tensor) {
 }
 
 fn nearest(z: Tensor, codebook: Tensor) -> Case {
-    let param = Param::new("embedding.weight", codebook.clone());
+    let param = Weight::new("embedding.weight", &codebook);
     let name = format!("nearest_code ({}, {})", z.desc(), codebook.desc());
     Case::new(NearestCode, vec![z, codebook], 0.0, |_| vec![]).with_run(name, move |e, inputs| {
-        let codebook = e.prepared(&param, &Codebook)?;
+        let codebook = e.prepared(param.beside(inputs), &Codebook)?;
         e.apply(NearestCode, &[&inputs[0], &codebook]).map(Vec::from)
     })
 }

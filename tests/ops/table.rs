@@ -7,7 +7,7 @@
 use fqgan::Result;
 use fqgan::backend::cpu::{Cpu, Isa, Pool};
 use fqgan::backend::{Device, Workspace};
-use fqgan::exec::{Cost, Cx, Eager, Exec, Op};
+use fqgan::exec::{Cost, Cx, Eager, Exec, Op, Param};
 use fqgan::tensor::{DType, Desc, Tensor};
 use half::{bf16, f16};
 use std::sync::Arc;
@@ -116,6 +116,20 @@ pub fn device(isa: Isa, threads: usize) -> Device {
     Device::Cpu(Arc::new(Cpu { pool: Pool::new(threads).unwrap(), isa }))
 }
 
+/// A weight that is prepared once, as models have it: one for the processor and one for a GPU.
+pub struct Weight([Param; 2]);
+
+impl Weight {
+    pub fn new(name: &str, tensor: &Tensor) -> Weight {
+        Weight([0, 1].map(|_| Param::new(name, tensor.clone())))
+    }
+
+    /// That of the device which has these inputs.
+    pub fn beside(&self, inputs: &[Tensor]) -> &Param {
+        &self.0[usize::from(inputs.iter().any(|input| input.storage().on_device()))]
+    }
+}
+
 /// Runs something with a fresh workspace.
 pub fn on<T>(device: &Device, f: impl FnOnce(&Eager<'_>) -> T) -> T {
     let workspace: Workspace = device.workspace(None);
@@ -162,9 +176,9 @@ pub fn close(what: &str, got: &[f64], want: &[f64], bound: f64) {
 }
 
 pub fn same_bits(a: &Tensor, b: &Tensor) -> bool {
-    let bytes = |t: &Tensor| t.desc().bytes().unwrap();
-    a.desc() == b.desc()
-        && a.storage().as_bytes().unwrap()[..bytes(a)] == b.storage().as_bytes().unwrap()[..bytes(b)]
+    let bytes =
+        |t: &Tensor| t.on_host().unwrap().storage().as_bytes().unwrap()[..t.desc().bytes().unwrap()].to_vec();
+    a.desc() == b.desc() && bytes(a) == bytes(b)
 }
 
 /// |got - want| / |want|; a NaN where none is wanted is an infinite error, one where one is wanted is none.

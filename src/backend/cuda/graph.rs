@@ -27,12 +27,12 @@ impl Graph {
             cuda.driver.begin_capture()?;
             let done = work();
             // Ended in any case: the stream must not stay as it is.
-            let raw = cuda.driver.end_capture();
-            done.and(raw)
+            let graph = cuda.driver.end_capture().map(|raw| Graph { cuda: Arc::clone(cuda), raw });
+            done.and_then(|()| graph)
         };
-        let raw = run();
+        let graph = run();
         cuda.capturing.store(false, Ordering::Release);
-        Ok(Graph { cuda: Arc::clone(cuda), raw: raw? })
+        graph
     }
 
     /// Starts it.

@@ -4,7 +4,7 @@
 use super::driver::{Driver, Event};
 use crate::backend::arena::Source;
 use crate::error::{Error, Result};
-use crate::tensor::{Allocate, Buffer, Reclaim, Storage};
+use crate::tensor::{Allocate, Buffer, Keeper, Storage};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The memory of one device.
@@ -52,21 +52,6 @@ impl Memory {
         }
         Ok(())
     }
-
-    /// Copies bytes from the device, after all that was started before.
-    pub(super) fn read(&self, from: usize, bytes: &mut [u8]) -> Result<()> {
-        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        for (part, start) in bytes.chunks_mut(PIECE).zip((0..).step_by(PIECE)) {
-            let piece = staging.turn(&self.driver)?;
-            // SAFETY: as in `write`; the copy is waited for before the piece is read.
-            unsafe {
-                self.driver.read(piece.at, from + start, part.len())?;
-                self.driver.synchronize()?;
-                std::ptr::copy_nonoverlapping(piece.at, part.as_mut_ptr(), part.len());
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Staging {
@@ -95,9 +80,23 @@ impl Drop for Memory {
     }
 }
 
-impl Reclaim for Memory {
+impl Keeper for Memory {
     fn reclaim(&self, address: usize) {
         self.driver.free(address);
+    }
+
+    fn read(&self, from: usize, bytes: &mut [u8]) -> Result<()> {
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        for (part, start) in bytes.chunks_mut(PIECE).zip((0..).step_by(PIECE)) {
+            let piece = staging.turn(&self.driver)?;
+            // SAFETY: as in `write`; the copy is waited for before the piece is read.
+            unsafe {
+                self.driver.read(piece.at, from + start, part.len())?;
+                self.driver.synchronize()?;
+                std::ptr::copy_nonoverlapping(piece.at, part.as_mut_ptr(), part.len());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -109,7 +108,7 @@ impl Source for Pool {
     fn buffer(&self, bytes: usize) -> Result<Buffer> {
         let address = self.0.driver.allocate(bytes)?;
         // SAFETY: fresh memory of the driver's, which aligns it to 256, and which goes back through `reclaim` alone.
-        let buffer = unsafe { Buffer::of_device(address, bytes, Arc::clone(&self.0) as Arc<dyn Reclaim>) };
+        let buffer = unsafe { Buffer::of_device(address, bytes, Arc::clone(&self.0) as Arc<dyn Keeper>) };
         buffer.ok_or_else(|| Error::device("CUDA gave memory at address 0"))
     }
 }

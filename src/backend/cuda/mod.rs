@@ -1,12 +1,17 @@
 //! NVIDIA's GPUs. Nothing is linked: the driver and its libraries are found at run time, and an error says what is
 //! missing. See `docs/cuda.md`.
 
+mod blas;
+mod convert;
+mod dnn;
 mod driver;
 mod graph;
 mod kernels;
 mod launch;
 mod memory;
 
+pub use blas::{Product, Side};
+pub use dnn::Convolution;
 pub use driver::Host;
 pub use graph::Graph;
 pub use launch::{Arg, Launch};
@@ -27,6 +32,8 @@ pub struct Cuda {
     driver: Arc<Driver>,
     memory: Pool,
     kernels: Kernels,
+    blas: blas::Blas,
+    dnn: dnn::Dnn,
     /// Whether work is being noted down for a graph rather than started.
     capturing: AtomicBool,
 }
@@ -55,7 +62,14 @@ impl Cuda {
     pub unsafe fn with_host(index: u32, host: Host) -> Result<Cuda> {
         let driver = Arc::new(Driver::open(index, host)?);
         let memory = Pool(Memory::new(Arc::clone(&driver)));
-        Ok(Cuda { driver, memory, kernels: Kernels::default(), capturing: AtomicBool::new(false) })
+        Ok(Cuda {
+            driver,
+            memory,
+            kernels: Kernels::default(),
+            blas: blas::Blas::default(),
+            dnn: dnn::Dnn::default(),
+            capturing: AtomicBool::new(false),
+        })
     }
 
     /// The GPU's name.
@@ -102,12 +116,15 @@ impl Cuda {
         run().context(|| name)
     }
 
-    /// A copy of a tensor of the processor's, in memory of this device's.
+    /// A copy of a tensor of the processor's, in memory of this device's; what is there already, itself.
     ///
     /// # Errors
     /// `OutOfMemory`, `Device`.
     pub fn upload(&self, tensor: &Tensor, to: &impl Allocate) -> Result<Tensor> {
-        let bytes = used(tensor, tensor.storage().as_bytes()?.len());
+        if tensor.storage().on_device() {
+            return Ok(tensor.clone());
+        }
+        let bytes = used(tensor, tensor.storage().len());
         let mut storage = to.allocate(bytes)?;
         self.memory.0.write(storage.unique_address()?, &tensor.storage().as_bytes()?[..bytes])?;
         Tensor::new(*tensor.desc(), storage)
@@ -120,7 +137,7 @@ impl Cuda {
     pub fn download(&self, tensor: &Tensor, to: &impl Allocate) -> Result<Tensor> {
         let bytes = used(tensor, tensor.storage().len());
         let mut storage = to.allocate(bytes)?;
-        self.memory.0.read(tensor.storage().as_ptr() as usize, &mut storage.unique_mut()?[..bytes])?;
+        tensor.storage().read(&mut storage.unique_mut()?[..bytes])?;
         Tensor::new(*tensor.desc(), storage)
     }
 

@@ -4,6 +4,7 @@
 
 use super::filter::FilterGradient;
 use super::{Conv2d, Geometry};
+#[cfg(feature = "cuda")]
 use crate::backend::Device;
 use crate::backend::cpu::Parts;
 use crate::error::{Error, Result};
@@ -59,6 +60,11 @@ pub(super) fn conv2d(op: &Conv2d, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Resu
 /// The gradient of what is convolved, before up-sampling.
 fn input_gradient(op: &Conv2d, g: &Geometry, e: &Eager<'_>, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (height, width) = (g.h << g.up, g.w << g.up);
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(_) = e.cx().device {
+        let [du] = e.run(&super::cuda::DataGradient(*g), &[weight, dy])?;
+        return folded(g, e, du);
+    }
     // Rows of the gradient, set apart, and the zeros around them that make `height` rows of the result.
     let around = |out: usize, size: usize, kernel: usize, before: usize| -> Result<(usize, usize)> {
         let apart = (out - 1) * g.stride + 1;
@@ -82,6 +88,11 @@ fn input_gradient(op: &Conv2d, g: &Geometry, e: &Eager<'_>, weight: &Tensor, dy:
     let (padding, operands) = ([top, left, bottom, right], op.operands);
     let op = Conv2d { padding, operands, ..Conv2d::same(1) };
     let [du] = e.run(&op, &[&apart, &turned, &bias])?;
+    folded(g, e, du)
+}
+
+/// What up-sampling spread, summed.
+fn folded(g: &Geometry, e: &Eager<'_>, du: Tensor) -> Result<Tensor> {
     if g.up == 0 {
         return Ok(du);
     }
@@ -112,18 +123,14 @@ impl Op for TurnFilter {
         let taps = r * s;
         let weight = all[0].data::<f32>()?;
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
-        match cx.device {
-            #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(c, |_, channel| {
-                // SAFETY: one part an output channel.
-                let to = unsafe { parts.slice(channel * k * taps..(channel + 1) * k * taps) };
-                for (i, to) in to.chunks_exact_mut(taps).enumerate() {
-                    let from = &weight[(i * c + channel) * taps..][..taps];
-                    to.iter_mut().zip(from.iter().rev()).for_each(|(t, f)| *t = *f);
-                }
-            }),
-        }
+        cx.cpu("turning filters")?.pool.blocks(c, |_, channel| {
+            // SAFETY: one part an output channel.
+            let to = unsafe { parts.slice(channel * k * taps..(channel + 1) * k * taps) };
+            for (i, to) in to.chunks_exact_mut(taps).enumerate() {
+                let from = &weight[(i * c + channel) * taps..][..taps];
+                to.iter_mut().zip(from.iter().rev()).for_each(|(t, f)| *t = *f);
+            }
+        });
         Ok(())
     }
 }
@@ -155,21 +162,17 @@ impl Op for Spread {
         let [n, rows, columns, _] = dims("output", outputs[0].desc())?;
         let x = all[0].data::<f32>()?;
         let parts = Parts::new(outputs[0].data_mut::<f32>()?);
-        match cx.device {
-            #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(n * rows, |_, row| {
-                let (image, y) = (row / rows, row % rows);
-                // SAFETY: one part a row.
-                let to = unsafe { parts.slice(row * columns * c..(row + 1) * columns * c) };
-                to.fill(0.0);
-                if y.is_multiple_of(self.stride) {
-                    let from = &x[(image * h + y / self.stride) * w * c..][..w * c];
-                    let apart = to.chunks_mut((self.stride * c).max(1));
-                    apart.zip(from.chunks_exact(c.max(1))).for_each(|(t, f)| t[..c].copy_from_slice(f));
-                }
-            }),
-        }
+        cx.cpu("spreading pixels")?.pool.blocks(n * rows, |_, row| {
+            let (image, y) = (row / rows, row % rows);
+            // SAFETY: one part a row.
+            let to = unsafe { parts.slice(row * columns * c..(row + 1) * columns * c) };
+            to.fill(0.0);
+            if y.is_multiple_of(self.stride) {
+                let from = &x[(image * h + y / self.stride) * w * c..][..w * c];
+                let apart = to.chunks_mut((self.stride * c).max(1));
+                apart.zip(from.chunks_exact(c.max(1))).for_each(|(t, f)| t[..c].copy_from_slice(f));
+            }
+        });
         Ok(())
     }
 }

@@ -51,7 +51,9 @@ impl Op for FilterGradient {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => {
+                super::cuda::filter_gradient(self, cx, cuda, [all[0], all[1]], &mut outputs[0])
+            }
             Device::Cpu(cpu) => {
                 let ([.., c], [.., k]) =
                     (dims::<4>("x", all[0].desc())?, dims::<4>("gradient", all[1].desc())?);

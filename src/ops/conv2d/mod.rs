@@ -7,6 +7,8 @@
 
 mod backward;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod filter;
 mod filter_bf16;
 mod filter_winograd;
@@ -185,7 +187,7 @@ impl Op for Conv2d {
         let g = Geometry::new(self, all[0].desc(), all[1].desc())?;
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::forward(self, &g, cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::forward(self, &g, cx, cpu, all, &mut outputs[0], None),
         }
     }
@@ -216,7 +218,10 @@ impl Op<2> for WithSums {
         let [out, sums] = outputs;
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => {
+                cuda::forward(&self.0, &g, cx, cuda, all, out)?;
+                cuda::sums(&g, cuda, out, sums)
+            }
             Device::Cpu(cpu) => cpu::forward(&self.0, &g, cx, cpu, all, out, Some(sums)),
         }
     }

@@ -1,4 +1,6 @@
 use super::{Conv2d, cpu};
+#[cfg(feature = "cuda")]
+use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::{self, Cx, Prepare};
 use crate::tensor::{Allocate, DType, Desc, HeapAllocator, Layout, Tensor};
@@ -177,6 +179,10 @@ pub(super) fn packed(pack: &Pack, cx: Cx<'_>, weight: &Tensor, memory: &impl All
     };
     if k == 0 || c == 0 || r == 0 || s == 0 {
         return Err(Error::invalid(format!("conv2d weight is {:?}: no extent may be 0", weight.desc())));
+    }
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(cuda) = cx.device {
+        return super::cuda::pack(cuda, weight, pack.operands);
     }
     let (variant, operands) = pack.choose(cx, shape)?;
     if variant == Variant::WinogradLate {

@@ -68,7 +68,7 @@ impl Op for ActivationBackward {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => super::cuda::slope(self.0, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => self.run(cpu, all, &mut outputs[0]),
         }
     }

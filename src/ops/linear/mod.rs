@@ -8,6 +8,8 @@
 
 mod backward;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod pack;
 
 pub use pack::Pack;
@@ -117,7 +119,7 @@ impl Op for Linear {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::linear(self, cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::linear(self, cx, cpu, all, &mut outputs[0]),
         }
     }
@@ -160,7 +162,7 @@ impl Op for SwiGlu {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => cuda::swiglu(cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => cpu::swiglu(cx, cpu, all, &mut outputs[0]),
         }
     }

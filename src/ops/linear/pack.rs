@@ -1,10 +1,12 @@
 use super::cpu;
+#[cfg(feature = "cuda")]
+use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::{Cx, Prepare};
 use crate::tensor::{Allocate, DType, Desc, HeapAllocator, Layout, Tensor};
 
 /// Panels of output channels, as the register tile reads them.
-const PANELS: Layout = Layout::Packed(1);
+pub(super) const PANELS: Layout = Layout::Packed(1);
 /// Rows as in the file, that are put into panels as they are used.
 pub(super) const LATE: Layout = Layout::Packed(2);
 
@@ -35,6 +37,10 @@ impl Prepare for Pack {
             [n, k, ref rest @ ..] if rest.iter().all(|&r| r == 1) => [n, k],
             _ => return Err(Error::invalid(format!("weight is {}, expected (n, k)", weight.desc()))),
         };
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(cuda) = cx.device {
+            return super::cuda::pack(cuda, weight, extents, self.operands);
+        }
         let cpu = cx.cpu("packing a weight of linear")?;
         let dtype = cpu::operands(cpu, self.operands);
         if (weight.dtype(), dtype) == (DType::F32, DType::F32) {

@@ -7,6 +7,8 @@ pub(in crate::ops) use cpu::Product;
 
 use super::check::{dims, expect_type, inputs};
 use crate::backend::Device;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda::{Product as Gemm, Side};
 use crate::error::{Error, Result};
 use crate::exec::{Cost, Cx, Op};
 use crate::tensor::{DType, Desc, Tensor};
@@ -46,7 +48,14 @@ impl Op for MatMul {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => {
+                let ([m, k], n) = (self.extents(all[0].desc())?, all[1].shape()[1]);
+                let convert = |t| cuda.convert(cx.workspace, t, self.operands);
+                let (a, b) = (convert(all[0])?, convert(all[1])?);
+                let a = Side { tensor: &a, turned: self.transpose_a };
+                let b = Side { tensor: &b, turned: false };
+                cuda.multiply(Gemm { extents: [m, n, k], a, b }, &mut outputs[0])
+            }
             Device::Cpu(cpu) => panels::forward(self, cx, cpu, all, &mut outputs[0]),
         }
     }

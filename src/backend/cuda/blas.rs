@@ -1,0 +1,188 @@
+//! Products of matrices, by cuBLAS. `cublas-sys` has the calls that make a handle; the newer ones stand here. The
+//! library is found at run time, at the first product.
+
+use super::Cuda;
+use super::driver::{Library, missing};
+use crate::error::{Error, Result};
+use crate::tensor::{Allocate, DType, Storage, Tensor};
+use cublas_sys::{cublasHandle_t, cublasOperation_t, cublasStatus_t};
+use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
+use std::sync::{Mutex, PoisonError};
+
+unsafe extern "C" {
+    fn cublasSetWorkspace_v2(handle: cublasHandle_t, at: *mut c_void, bytes: usize) -> cublasStatus_t;
+    fn cublasGemmEx(
+        handle: cublasHandle_t,
+        turn_a: cublasOperation_t,
+        turn_b: cublasOperation_t,
+        m: c_int,
+        n: c_int,
+        k: c_int,
+        alpha: *const c_void,
+        a: *const c_void,
+        type_a: c_int,
+        lda: c_int,
+        b: *const c_void,
+        type_b: c_int,
+        ldb: c_int,
+        beta: *const c_void,
+        c: *mut c_void,
+        type_c: c_int,
+        ldc: c_int,
+        compute: c_int,
+        algorithm: c_int,
+    ) -> cublasStatus_t;
+}
+
+/// `CUBLAS_COMPUTE_32F`: sums in f32, and no rounding of f32 operands to TF32.
+const SUMS_F32: c_int = 68;
+/// `CUBLAS_GEMM_DEFAULT`: the library's own choice.
+const CHOOSE: c_int = -1;
+/// What NVIDIA recommends for its fastest kernels on sm_90.
+const WORKSPACE: usize = 32 << 20;
+
+/// A matrix of a product: as it stands, row-major, or turned.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    /// Its elements.
+    pub tensor: &'a Tensor,
+    /// Whether rows and columns change places.
+    pub turned: bool,
+}
+
+/// A product of (m, k) and (k, n), both f32 or both bf16.
+#[derive(Clone, Copy)]
+pub struct Product<'a> {
+    /// m, n, k.
+    pub extents: [usize; 3],
+    /// (m, k); (k, m) in memory if turned.
+    pub a: Side<'a>,
+    /// (k, n); (n, k) in memory if turned.
+    pub b: Side<'a>,
+}
+
+/// The handle, made at the first product. Calls through it take turns.
+#[derive(Default)]
+pub(super) struct Blas(Mutex<Option<Handle>>);
+
+struct Handle {
+    raw: cublasHandle_t,
+    /// Kept for as long as the handle.
+    _workspace: Storage,
+}
+
+// SAFETY: a handle may be used from any thread, by one at a time.
+unsafe impl Send for Handle {}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: made in `open`. A failure leaves nothing to be done.
+        let _ = unsafe { cublas_sys::cublasDestroy_v2(self.raw) };
+    }
+}
+
+fn check(what: &str, status: cublasStatus_t) -> Result<()> {
+    match status {
+        cublasStatus_t::CUBLAS_STATUS_SUCCESS => Ok(()),
+        cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => {
+            Err(Error::out_of_memory(format!("{what}: cuBLAS has no memory left")))
+        }
+        other => Err(Error::device(format!("{what}: {other:?}"))),
+    }
+}
+
+fn open(cuda: &Cuda) -> Result<Handle> {
+    if let Some(why) = missing(Library::Blas) {
+        return Err(Error::device(format!("cuBLAS is not installed: {why}")));
+    }
+    let mut workspace = cuda.memory().allocate(WORKSPACE)?;
+    let mut raw = null_mut();
+    // SAFETY: writes a handle.
+    check("opening cuBLAS", unsafe { cublas_sys::cublasCreate_v2(&mut raw) })?;
+    let at = workspace.unique_address()? as *mut c_void;
+    let handle = Handle { raw, _workspace: workspace };
+    // SAFETY: the stream is the device's; the workspace lives as long as the handle. Setting a stream takes the
+    // workspace away, so that comes first.
+    unsafe {
+        check("opening cuBLAS", cublas_sys::cublasSetStream_v2(raw, cuda.driver.stream().cast()))?;
+        check("opening cuBLAS", cublasSetWorkspace_v2(raw, at, WORKSPACE))?;
+    }
+    Ok(handle)
+}
+
+/// `cudaDataType_t`.
+fn kind(dtype: DType) -> Result<c_int> {
+    match dtype {
+        DType::F32 => Ok(0),
+        DType::BF16 => Ok(14),
+        other => Err(Error::internal(format!("a product of {other}"))),
+    }
+}
+
+impl Cuda {
+    /// out (m, n) = a b; sums in f32.
+    ///
+    /// # Errors
+    /// `Device` when cuBLAS is missing or fails, `Internal` when the tensors are not as large as the extents say.
+    pub fn multiply(&self, product: Product<'_>, out: &mut Tensor) -> Result<()> {
+        let ([m, n, k], Product { a, b, .. }) = (product.extents, product);
+        let sides = [(a.tensor, m * k), (b.tensor, k * n), (&*out, m * n)];
+        if let Some((tensor, count)) = sides.into_iter().find(|(t, count)| t.shape().count() != *count) {
+            return Err(Error::internal(format!("{} in a product of {m}x{k}x{n}: {count}", tensor.desc())));
+        }
+        if m * n == 0 {
+            return Ok(());
+        }
+        if k == 0 {
+            return self.zero(out);
+        }
+        let int = |v: usize| {
+            c_int::try_from(v)
+                .map_err(|_| Error::invalid(format!("a product of {m}x{k}x{n}: too large for cuBLAS")))
+        };
+        let read = |t: &Tensor| match t.storage().on_device() {
+            true => Ok(t.storage().as_ptr().cast::<c_void>()),
+            false => Err(Error::internal(format!("{} was not uploaded", t.desc()))),
+        };
+        let turn = |turned| match turned {
+            true => cublasOperation_t::CUBLAS_OP_T,
+            false => cublasOperation_t::CUBLAS_OP_N,
+        };
+        let of_out = kind(out.dtype())?;
+        let to = out.storage_mut().unique_address()? as *mut c_void;
+        let (one, zero) = (1.0f32, 0.0f32);
+        let mut handle = self.blas.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _entered = self.driver.enter()?;
+        if handle.is_none() {
+            *handle = Some(open(self)?);
+        }
+        let raw = handle.as_ref().map_or(null_mut(), |handle| handle.raw);
+        // cuBLAS counts along columns: out^T = b^T a^T, and a row-major matrix is its own turned one there.
+        // SAFETY: counts were checked above, and all three are memory of this device; the factors are read in the call.
+        let status = unsafe {
+            cublasGemmEx(
+                raw,
+                turn(b.turned),
+                turn(a.turned),
+                int(n)?,
+                int(m)?,
+                int(k)?,
+                (&raw const one).cast(),
+                read(b.tensor)?,
+                kind(b.tensor.dtype())?,
+                int(if b.turned { k } else { n })?,
+                read(a.tensor)?,
+                kind(a.tensor.dtype())?,
+                int(if a.turned { m } else { k })?,
+                (&raw const zero).cast(),
+                to,
+                of_out,
+                int(n)?,
+                SUMS_F32,
+                CHOOSE,
+            )
+        };
+        check(&format!("a product of {m}x{k}x{n}"), status)
+    }
+}

@@ -1,0 +1,114 @@
+//! cuBLAS multiplies; what follows is a kernel of ours, in place.
+
+use super::pack::{LATE, PANELS};
+use super::{Activation, Linear};
+use crate::backend::cuda::{Arg, Cuda, Launch, Product, Side};
+use crate::error::{Error, Result};
+use crate::exec::Cx;
+use crate::tensor::{DType, Desc, Layout, Tensor};
+
+/// `MAP_THREADS` of `cuda/elementwise.cuh`, and elements that a thread takes at a time.
+const THREADS: u32 = 256;
+const TOGETHER: usize = 4;
+
+fn number(activation: Activation) -> i32 {
+    match activation {
+        Activation::None => 0,
+        Activation::Relu => 1,
+        Activation::Silu => 2,
+        Activation::Gelu => 3,
+        Activation::QuickGelu => 4,
+    }
+}
+
+pub(super) fn linear(op: &Linear, cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
+    let ([x, weight], mut rest) = (*all.first_chunk().ok_or_else(lost)?, &all[2..]);
+    let mut next = |there: bool| if there { rest.split_off_first().copied() } else { None };
+    let scale = next(weight.dtype() == DType::I8);
+    let (bias, residual) = (next(op.bias), next(op.residual));
+    let operands = match weight.desc().layout {
+        Layout::Plain => op.panels.map_or(DType::F32, |pack| pack.operands),
+        _ => weight.dtype(),
+    };
+    product(cx, cuda, x, weight, operands, out)?;
+    if scale.is_none() && bias.is_none() && residual.is_none() && op.activation == Activation::None {
+        return Ok(());
+    }
+    let (count, n) = (out.shape().count(), weight.shape()[0]);
+    let optional = |t: Option<&Tensor>| t.map_or(Ok(Arg::NONE), Arg::read);
+    let to = Arg::write(out)?;
+    let args = [
+        to,
+        optional(scale)?,
+        optional(bias)?,
+        optional(residual)?,
+        to,
+        count.into(),
+        (n as u32).into(),
+        number(op.activation).into(),
+    ];
+    cuda.launch("fqgan_linear_after_f32", Launch::over(count, THREADS), &args)
+}
+
+/// x W^T, with operands of that type. A plain weight of a narrow type is what it is in f32.
+fn product(
+    cx: Cx<'_>,
+    cuda: &Cuda,
+    x: &Tensor,
+    weight: &Tensor,
+    operands: DType,
+    out: &mut Tensor,
+) -> Result<()> {
+    let (n, k) = (weight.shape()[0], weight.shape()[1]);
+    let rows = out.shape().split_last().map_or(0, |(_, leading)| leading.iter().product());
+    let weight = plain(weight)?;
+    let (x, weight) =
+        (cuda.convert(cx.workspace, x, operands)?, cuda.convert(cx.workspace, &weight, operands)?);
+    let (a, b) = (Side { tensor: &x, turned: false }, Side { tensor: &weight, turned: true });
+    cuda.multiply(Product { extents: [rows, n, k], a, b }, out)
+}
+
+/// A weight as its rows stand: on a GPU, packed ones do too.
+fn plain(weight: &Tensor) -> Result<Tensor> {
+    Tensor::new(Desc::plain(*weight.shape(), weight.dtype()), weight.storage().clone())
+}
+
+/// SiLU(x gate^T) * (x up^T).
+pub(super) fn swiglu(cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
+    let [x, gate, up] = *all.first_chunk().ok_or_else(lost)?;
+    let each = |weight: &Tensor, i: usize, activation: Activation, out: &mut Tensor| {
+        let op = Linear { activation, ..Linear::default() };
+        match all.get(3 + i) {
+            Some(scale) => linear(&op, cx, cuda, &[x, weight, scale], out),
+            None => linear(&op, cx, cuda, &[x, weight], out),
+        }
+    };
+    let mut opened = cx.workspace.tensor(*out.desc())?;
+    let mut lifted = cx.workspace.tensor(*out.desc())?;
+    each(gate, 0, Activation::Silu, &mut opened)?;
+    each(up, 1, Activation::None, &mut lifted)?;
+    let count = out.shape().count();
+    let args = [Arg::read(&opened)?, Arg::read(&lifted)?, Arg::write(out)?, count.into(), count.into()];
+    cuda.launch("fqgan_multiply_forward_f32", Launch::over(count.div_ceil(TOGETHER), THREADS), &args)
+}
+
+/// dz = dy * activation'(z).
+pub(super) fn slope(activation: Activation, cuda: &Cuda, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
+    let count = out.shape().count();
+    let args =
+        [Arg::read(all[0])?, Arg::read(all[1])?, Arg::write(out)?, count.into(), number(activation).into()];
+    cuda.launch("fqgan_linear_slope_f32", Launch::over(count.div_ceil(TOGETHER), THREADS), &args)
+}
+
+/// The weight as it is multiplied here, kept in the GPU's memory: its own rows, of the operands' type.
+pub(super) fn pack(cuda: &Cuda, weight: &Tensor, extents: [usize; 2], operands: DType) -> Result<Tensor> {
+    let layout = if operands == DType::BF16 { PANELS } else { LATE };
+    let operands = if operands == DType::BF16 { DType::BF16 } else { DType::F32 };
+    let kept = cuda.upload(&weight.reshape(extents)?, cuda.memory())?;
+    let ready = cuda.convert(cuda.memory(), &kept, operands)?;
+    Tensor::new(Desc { layout, ..Desc::plain(extents, operands) }, ready.storage().clone())
+}
+
+fn lost() -> Error {
+    Error::internal("an input was lost")
+}

@@ -1,0 +1,98 @@
+use crate::{close, common, cpu, cuda, tiny};
+use fqgan::backend::Device;
+use fqgan::far::{Generator, Options, Sampling};
+use fqgan::weights::{Map, Source};
+
+fn open(device: &Device) -> Generator {
+    let folder = tempfile::tempdir().unwrap();
+    let source = Source::open(tiny::generator(folder.path()), Map::On).unwrap();
+    Generator::open(device, &source, &Options::default()).unwrap()
+}
+
+#[test]
+fn the_same_logits_as_on_the_processor() {
+    let (want, got) = (open(&cpu()), open(&cuda()));
+    let classes = [1, 4, 5];
+    let codes: Vec<u32> = (0..3 * 2 * 12).map(|i| i * 37 % 64).collect();
+    let logits = |generator: &Generator| {
+        let mut all = [vec![0.0; codes.len() * 64], vec![0.0; codes.len() * 64], vec![0.0; codes.len()]];
+        let [forced, cached, nats] = &mut all;
+        generator.logits_into(&classes, &codes, forced).unwrap();
+        generator.cached_logits_into(&classes, &codes, cached).unwrap();
+        generator.surprise_into(&classes, &codes, nats).unwrap();
+        all
+    };
+    let ([forced, cached, nats], [w_forced, _, w_nats]) = (logits(&got), logits(&want));
+    close("logits", &forced, &w_forced);
+    close("logits out of the cache", &cached, &w_forced);
+    close("surprise", &nats, &w_nats);
+}
+
+#[test]
+fn the_same_pictures_as_on_the_processor() {
+    let (want, got) = (open(&cpu()), open(&cuda()));
+    for sampling in [
+        Sampling { top_k: 1, ..Sampling::default() },
+        Sampling { guidance: 1.0, top_k: 20, seed: 3, ..Sampling::default() },
+        Sampling { top_p: 0.9, temperature: 0.8, seed: 4, first_image: 7, ..Sampling::default() },
+    ] {
+        let [want, got] = [&want, &got].map(|g| g.generate(&[0, 3, 3], &sampling).unwrap());
+        assert_eq!(got.data(), want.data(), "{sampling:?}");
+    }
+}
+
+#[test]
+fn a_beginning_is_finished() {
+    let [want, got] = [cpu(), cuda()].map(|device| {
+        let generator = open(&device);
+        let sampling = Sampling { given: 5, seed: 9, ..Sampling::default() };
+        let given: Vec<u32> = (0..2 * 12).map(|i| i * 11 % 64).collect();
+        let mut generation = generator.start(&[2], &sampling, &given).unwrap();
+        while let Some(position) = generation.next() {
+            position.unwrap();
+        }
+        let first = generation.codes().to_vec();
+        generation.rewind(7, 10).unwrap();
+        while let Some(position) = generation.next() {
+            position.unwrap();
+        }
+        [first, generation.codes().to_vec()]
+    });
+    assert_eq!(got, want);
+    assert_ne!(got[0], got[1]);
+}
+
+/// The authors' own numbers for a small model.
+#[test]
+fn golden() {
+    let name = "far_tiny_dual";
+    let golden = Source::open(common::golden(&format!("{name}.safetensors")), Map::On).unwrap();
+    let file = Source::open(common::formula_file(name), Map::On).unwrap();
+    let tensors = file.names().map(|n| (n.to_owned(), file.tensor(n).unwrap())).collect::<Vec<_>>();
+    let strings = ["fqgan.grid_width", "fqgan.grid_height"].map(|key| (key.into(), "8".into()));
+    let source = Source::from_tensors(tensors, strings.into());
+    let generator = Generator::open(&cuda(), &source, &Options::default()).unwrap();
+    let numbers = |name: &str| -> Vec<u32> {
+        golden.tensor(name).unwrap().data::<i32>().unwrap().iter().map(|&v| v as u32).collect()
+    };
+    let (classes, books) = (numbers("class"), [numbers("idx_1"), numbers("idx_2")]);
+    let codes: Vec<u32> = (0..classes.len())
+        .flat_map(|image| books.iter().flat_map(move |b| b[image * 64..][..64].to_vec()))
+        .collect();
+    let mut nats = vec![0.0; codes.len()];
+    generator.surprise_into(&classes, &codes, &mut nats).unwrap();
+    let loss = nats.iter().map(|&v| f64::from(v)).sum::<f64>() / nats.len() as f64;
+    let want: f64 = golden.metadata("loss").unwrap().parse().unwrap();
+    assert!((loss / want - 1.0).abs() < 1e-6, "loss {loss}, not {want}");
+
+    let classes = numbers("greedy_class");
+    let steps: usize = golden.metadata("greedy_steps").unwrap().parse().unwrap();
+    let guidance: f32 = golden.metadata("cfg_scale").unwrap().parse().unwrap();
+    let sampling = Sampling { guidance, top_k: 1, steps, ..Sampling::default() };
+    let made = generator.generate(&classes, &sampling).unwrap();
+    for (i, book) in [numbers("greedy_1"), numbers("greedy_2")].iter().enumerate() {
+        for (image, row) in book.chunks_exact(steps).enumerate() {
+            assert_eq!(&made.data()[(image * 2 + i) * 64..][..steps], row, "image {image}, sub-code {i}");
+        }
+    }
+}
