@@ -62,6 +62,23 @@ for isa in avx2 portable; do
   begin "golden cases, FQGAN_ISA=$isa"
   FQGAN_ISA=$isa tests --test golden tokenizer
 done
+begin "CUDA: kernels by nvcc, lints"
+FQGAN_NVCC=$(scripts/cuda-toolchain.sh)
+export FQGAN_NVCC
+cargo clippy --quiet --release --features cuda --all-targets -- -D warnings
+begin "CUDA: no library of NVIDIA's is needed to start"
+cargo build --quiet --release --features cuda --lib --bin fqgan
+for file in target/release/libfqgan.so target/release/fqgan; do
+  if ldd "$file" | grep -E 'libcu|libnv'; then
+    echo "$file needs a library of NVIDIA's"
+    exit 1
+  fi
+done
+begin "CUDA: the op table, models, a training step, on the emulated device"
+FQGAN_CUDA_DRIVER=$(cuda/emulator/build.sh)
+export FQGAN_CUDA_DRIVER
+tests --features cuda --test ops --test cuda
+unset FQGAN_CUDA_DRIVER
 begin "hosts"
 scripts/hosts.sh
 step="the end"

@@ -3,7 +3,7 @@ use crate::error::{Error, Result};
 use crate::exec::Eager;
 use crate::image::Picture;
 use crate::teachers::Inception;
-use crate::tensor::{DType, Desc, Tensor};
+use crate::tensor::Tensor;
 
 /// What is wanted of pictures beside the mean and covariance of their features.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,9 +66,11 @@ impl Crowd {
         let mut rows = Vec::with_capacity(pictures.len() * Crowd::width(wanted));
         for alike in pictures.chunk_by(|a, b| (a.width(), a.height()) == (b.width(), b.height())) {
             let judged = inception.judge(e, &tensor(e, alike)?)?;
-            let features = judged.features.data::<f32>()?.chunks_exact(Inception::WIDTH);
-            let spatial = judged.spatial.data::<f32>()?.chunks_exact(Inception::SPATIAL);
-            let logits = judged.logits.data::<f32>()?.chunks_exact(Inception::CLASSES);
+            let [features, spatial, logits] =
+                [judged.features.on_host()?, judged.spatial.on_host()?, judged.logits.on_host()?];
+            let features = features.data::<f32>()?.chunks_exact(Inception::WIDTH);
+            let spatial = spatial.data::<f32>()?.chunks_exact(Inception::SPATIAL);
+            let logits = logits.data::<f32>()?.chunks_exact(Inception::CLASSES);
             for ((feature, spatial), logits) in features.zip(spatial).zip(logits) {
                 let begin = rows.len();
                 rows.extend_from_slice(feature);
@@ -168,11 +170,12 @@ fn softmax(logits: &[f32]) -> impl Iterator<Item = f32> {
 /// Pictures of one size as a network takes them, (n, H, W, 3) in \[-1, 1\].
 pub(super) fn tensor(e: &Eager<'_>, pictures: &[Picture]) -> Result<Tensor> {
     let (width, height) = pictures.first().map_or((0, 0), |p| (p.width(), p.height()));
-    let mut all = e.cx().workspace.tensor(Desc::plain([pictures.len(), height, width, 3], DType::F32))?;
-    let each = all.data_mut::<f32>()?.chunks_exact_mut((height * width * 3).max(1));
-    for (picture, values) in pictures.iter().zip(each) {
+    e.cx().written::<f32>([pictures.len(), height, width, 3], |all| {
+        let each = all.chunks_exact_mut((height * width * 3).max(1));
         // One of another size has no such rows.
-        picture.view().read_into(values, 0..height)?;
-    }
-    Ok(all)
+        pictures
+            .iter()
+            .zip(each)
+            .try_for_each(|(picture, values)| picture.view().read_into(values, 0..height))
+    })
 }

@@ -177,7 +177,7 @@ impl Study for Measuring<'_> {
         if let (Some(lpips), false) = (&self.judges.lpips, pictures.is_empty()) {
             let others = lpips.features(&e, &tensor(&e, &back)?)?;
             let found = lpips.distance(&e, &tensor(&e, pictures)?, &others)?;
-            distances = found.data::<f32>()?.iter().map(|&d| f64::from(d)).collect();
+            distances = found.on_host()?.data::<f32>()?.iter().map(|&d| f64::from(d)).collect();
         }
         let [mut before, mut after] = [Vec::new(), Vec::new()];
         if let Some(inception) = &self.judges.inception {

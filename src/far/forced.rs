@@ -52,8 +52,9 @@ impl Generator {
             let need = need.map_or("more than can be addressed".to_owned(), |n| n.to_string());
             return Err(Error::invalid(format!("logits holds {} elements, expected {need}", logits.len())));
         }
-        self.forced(classes, codes, abreast, |_, piece| {
-            let runs = piece.logits.data::<f32>()?.chunks_exact(piece.positions * n);
+        self.forced(classes, codes, abreast, |e, piece| {
+            let logits_here = e.cx().download(piece.logits)?;
+            let runs = logits_here.data::<f32>()?.chunks_exact(piece.positions * n);
             for (image, run) in runs.enumerate() {
                 let row =
                     ((piece.first_image + image) * k + piece.sub_code) * positions + piece.first_position;
@@ -79,7 +80,9 @@ impl Generator {
         }
         self.forced(classes, codes, usize::MAX, |e, piece| {
             let [all] = e.apply(CrossEntropy, &[piece.logits, piece.targets])?;
-            for (image, run) in all.data::<f32>()?.chunks_exact(piece.positions).enumerate() {
+            for (image, run) in
+                e.cx().download(&all)?.data::<f32>()?.chunks_exact(piece.positions).enumerate()
+            {
                 let at =
                     ((piece.first_image + image) * k + piece.sub_code) * positions + piece.first_position;
                 nats[at..at + run.len()].copy_from_slice(run);
@@ -110,7 +113,7 @@ impl Generator {
             let cache = KvCache::new(&workspace, config, rows, positions, 1, self.cache_type())?;
             let mut index = indices(&workspace, [rows, 1, 1])?;
             index.data_mut::<u32>()?.copy_from_slice(classes);
-            let mut input = self.model.backbone.embed_classes(&e, &index)?;
+            let mut input = self.model.backbone.embed_classes(&e, &e.cx().upload(&index)?)?;
             let mut first = 0;
             while first < positions {
                 // The class's position by itself.
@@ -122,7 +125,7 @@ impl Generator {
                     for (at, to) in before.data_mut::<u32>()?.iter_mut().enumerate() {
                         *to = code(at / (width * k), at % k, first - 1 + at / k % width);
                     }
-                    input = self.model.backbone.embed_codes(&e, &before)?;
+                    input = self.model.backbone.embed_codes(&e, &e.cx().upload(&before)?)?;
                 }
                 let h = self.backbone_forward(&e, input.clone(), &cache, first)?;
                 let h = h.reshape([rows * width, 1, config.dim])?;
@@ -132,6 +135,7 @@ impl Generator {
                     for (at, to) in targets.data_mut::<u32>()?.iter_mut().enumerate() {
                         *to = code(at / width, i, first + at % width);
                     }
+                    let targets = e.cx().upload(&targets)?;
                     visit(
                         &e,
                         Piece {

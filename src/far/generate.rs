@@ -28,7 +28,7 @@ pub struct Generation<'a> {
     cache: KvCache,
     /// (rows, 1, 1)
     classes: Tensor,
-    /// The codes of the last position, (rows, 1, k).
+    /// The codes of the last position, (rows, 1, k), where the processor writes them.
     last: Tensor,
     /// After all that lives in it.
     workspace: Lease<'a>,
@@ -71,6 +71,7 @@ impl<'a> Generation<'a> {
             // The rows past the images are the null class's.
             *index = classes.get(row).copied().unwrap_or(config.classes as u32);
         }
+        let index = model.device.upload(&index, &workspace)?;
         let last = indices(&workspace, [rows, 1, k])?;
         let mut generation = Generation {
             model,
@@ -123,7 +124,7 @@ impl<'a> Generation<'a> {
             let width = (PREFIX_ROWS / rows).clamp(1, given - at);
             let mut codes = indices(&self.workspace, [rows, width, self.last.shape()[2]])?;
             self.copy_rows(at - 1, codes.data_mut::<u32>()?, width);
-            input = self.model.model.backbone.embed_codes(&e, &codes)?;
+            input = self.model.model.backbone.embed_codes(&e, &e.cx().upload(&codes)?)?;
         }
         self.continue_at(given)
     }
@@ -170,7 +171,7 @@ impl<'a> Generation<'a> {
         let e = Eager::new(&model.device, &self.workspace);
         let input = match position {
             0 => model.model.backbone.embed_classes(&e, &self.classes)?,
-            _ => model.model.backbone.embed_codes(&e, &self.last)?,
+            _ => model.model.backbone.embed_codes(&e, &e.cx().upload(&self.last)?)?,
         };
         let h = model.backbone_forward(&e, input, &self.cache, position)?;
         let (last, sampling) = (&mut self.last, &self.sampling);

@@ -21,8 +21,8 @@ pub struct Matrix {
 pub struct AsIs;
 
 impl Prepare for AsIs {
-    fn prepare(&self, _cx: Cx<'_>, weight: &Tensor) -> Result<Tensor> {
-        Ok(weight.clone())
+    fn prepare(&self, cx: Cx<'_>, weight: &Tensor) -> Result<Tensor> {
+        cx.device.keep(weight)
     }
 }
 

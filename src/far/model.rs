@@ -3,10 +3,8 @@ use super::config::Config;
 use super::head::Head;
 use super::matrix::Matrix;
 use super::noise::Noise;
-use super::sampler::indices;
-use crate::backend::Workspace;
 use crate::error::{Error, Result};
-use crate::exec::Exec;
+use crate::exec::{Cx, Exec};
 use crate::nn::Params;
 use crate::ops::concat::Concat;
 use crate::tensor::Tensor;
@@ -38,7 +36,7 @@ impl Known<Tensor> {
     ///
     /// # Errors
     /// `InvalidArgument` when there is no picture, or the lengths do not fit together; `OutOfMemory`.
-    pub fn new(workspace: &Workspace, config: &Config, classes: &[u32], codes: &[u32]) -> Result<Self> {
+    pub fn new(cx: Cx<'_>, config: &Config, classes: &[u32], codes: &[u32]) -> Result<Self> {
         let (n, positions, k) = (classes.len(), config.positions(), config.codebooks);
         let each = positions * k;
         if n == 0 || n.checked_mul(each) != Some(codes.len()) {
@@ -48,9 +46,10 @@ impl Known<Tensor> {
             )));
         }
         let of = |shape: [usize; 3], code: &dyn Fn(usize) -> u32| {
-            let mut tensor = indices(workspace, shape)?;
-            tensor.data_mut::<u32>()?.iter_mut().enumerate().for_each(|(at, to)| *to = code(at));
-            Ok::<_, Error>(tensor)
+            cx.written::<u32>(shape, |all| {
+                all.iter_mut().enumerate().for_each(|(at, to)| *to = code(at));
+                Ok(())
+            })
         };
         let all_but_last = each - k;
         let before = |at: usize| codes[at / all_but_last * each + at % all_but_last];

@@ -94,20 +94,20 @@ impl Sampling {
     ) -> Result<Tensor> {
         let rows = logits.shape()[0];
         let [drawn] = e.apply(self.draw(position, sub_code), &[logits])?;
+        let drawn = e.cx().download(&drawn)?;
         let drawn = drawn.data::<u32>()?;
-        let mut codes = indices(e.cx().workspace, [rows, 1, 1])?;
-        for (row, code) in codes.data_mut::<u32>()?.iter_mut().enumerate() {
-            *code = drawn[row % drawn.len()];
-        }
         let k = last.shape()[2];
-        for (of_row, &code) in last.data_mut::<u32>()?.chunks_exact_mut(k).zip(codes.data::<u32>()?) {
-            of_row[sub_code] = code;
+        for (row, of_row) in last.data_mut::<u32>()?.chunks_exact_mut(k).enumerate() {
+            of_row[sub_code] = drawn[row % drawn.len()];
         }
-        Ok(codes)
+        e.cx().written::<u32>([rows, 1, 1], |codes| {
+            codes.iter_mut().enumerate().for_each(|(row, code)| *code = drawn[row % drawn.len()]);
+            Ok(())
+        })
     }
 }
 
-/// Room for indices.
+/// Room for indices, that the processor writes.
 pub(super) fn indices(workspace: &Workspace, extents: [usize; 3]) -> Result<Tensor> {
-    workspace.tensor(Desc::plain(extents, DType::U32))
+    workspace.host_tensor(Desc::plain(extents, DType::U32))
 }

@@ -3,7 +3,7 @@ use crate::error::Result;
 use crate::exec::{Eager, Exec, Param};
 use crate::ops::batch_norm::{Keep, Kept};
 use crate::ops::group_norm::{Apply, Coefficients};
-use crate::tensor::{DType, Desc, Tensor};
+use crate::tensor::Tensor;
 
 const EPS: f32 = 1e-5;
 const MOMENTUM: f32 = 0.1;
@@ -76,9 +76,10 @@ impl BatchNorm {
         let positions = shape[0] * shape[1] * shape[2];
         let tall = x.reshape([1, shape[0] * shape[1], shape[2], shape[3]])?;
         let constant = |value: f32| {
-            let mut tensor = e.cx().workspace.tensor(Desc::plain([self.channels], DType::F32))?;
-            tensor.data_mut::<f32>()?.fill(value);
-            Ok::<_, crate::Error>(tensor)
+            e.cx().written::<f32>([self.channels], |to| {
+                to.fill(value);
+                Ok(())
+            })
         };
         let op = Coefficients { groups: self.channels, eps: EPS };
         let [unit] = e.run(&op, &[&tall, &constant(1.0)?, &constant(0.0)?])?;

@@ -17,7 +17,7 @@ use crate::exec::Eager;
 use crate::image::{View, ViewMut};
 use crate::nn::{Numerics, Params, Precision};
 use crate::ops::conv2d;
-use crate::tensor::{DType, Desc, Tensor};
+use crate::tensor::{DType, Tensor};
 use crate::weights::Source;
 pub use model::Model;
 pub use quantizer::Quantized;
@@ -123,7 +123,8 @@ impl Tokenizer {
             for branch in 0..k {
                 let latents = self.model.encoder.latents(e, features, branch)?;
                 let found = self.model.quantizer.codes(e, &latents, branch)?;
-                for (image, found) in found.data::<u32>()?.chunks_exact(cells).enumerate() {
+                for (image, found) in e.cx().download(&found)?.data::<u32>()?.chunks_exact(cells).enumerate()
+                {
                     codes[((first + image) * k + branch) * cells..][..cells].copy_from_slice(found);
                 }
             }
@@ -143,7 +144,7 @@ impl Tokenizer {
         self.in_chunks(images, grid, |e, features, first| {
             for branch in 0..k {
                 let z = self.model.encoder.latents(e, features, branch)?;
-                for (image, z) in z.data::<f32>()?.chunks_exact(cells * d).enumerate() {
+                for (image, z) in e.cx().download(&z)?.data::<f32>()?.chunks_exact(cells * d).enumerate() {
                     let out = &mut latents[((first + image) * k + branch) * d * cells..][..d * cells];
                     for (cell, z) in z.chunks_exact(d).enumerate() {
                         z.iter().enumerate().for_each(|(i, &z)| out[i * cells + cell] = z);
@@ -197,10 +198,12 @@ impl Tokenizer {
             let workspace = self.workspaces.take();
             let e = Eager::new(&self.device, &workspace);
             let shape = [images.len(), k, grid.height, grid.width];
-            let mut input = workspace.tensor(Desc::plain(shape, DType::U32))?;
-            input.data_mut::<u32>()?.copy_from_slice(&codes[..images.len() * per_image]);
+            let input = e.cx().written::<u32>(shape, |to| {
+                to.copy_from_slice(&codes[..images.len() * per_image]);
+                Ok(())
+            })?;
             let embeddings = self.model.quantizer.embed(&e, &input, mask)?;
-            let out = self.model.decoder.forward(&e, embeddings)?;
+            let out = e.cx().download(&self.model.decoder.forward(&e, embeddings)?)?;
             for (image, out) in images.iter_mut().zip(out.data::<f32>()?.chunks_exact(pixels)) {
                 image.write_from(out)?;
             }
@@ -238,13 +241,15 @@ impl Tokenizer {
             let workspace = self.workspaces.take();
             let e = Eager::new(&self.device, &workspace);
             let features = {
-                let mut x = workspace.tensor(Desc::plain([images.len(), height, width, 3], DType::F32))?;
-                let pixels = x.data_mut::<f32>()?.chunks_exact_mut(height * width * 3);
-                for (i, (image, pixels)) in images.iter().zip(pixels).enumerate() {
-                    image
-                        .read_into(pixels, 0..height)
-                        .context(|| format!("picture {}", index * chunk + i))?;
-                }
+                let x = e.cx().written::<f32>([images.len(), height, width, 3], |all| {
+                    let pixels = all.chunks_exact_mut(height * width * 3);
+                    for (i, (image, pixels)) in images.iter().zip(pixels).enumerate() {
+                        image
+                            .read_into(pixels, 0..height)
+                            .context(|| format!("picture {}", index * chunk + i))?;
+                    }
+                    Ok(())
+                })?;
                 self.model.encoder.features(&e, &x)?
             };
             use_features(&e, &features, index * chunk)?;

@@ -3,6 +3,7 @@
 use super::optim::{Optimizer, Tensors};
 use super::step::State;
 use super::usage::Usage;
+use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use crate::weights::{Metadata, Source};
@@ -135,6 +136,19 @@ impl State {
         }
         contents.number("steps", self.steps);
         Ok(contents)
+    }
+
+    /// Has all tensors in the memory of a device.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Device`.
+    pub fn keep(&mut self, device: &Device) -> Result<()> {
+        self.optimizer.keep(device)?;
+        self.discriminator_optimizer.keep(device)?;
+        for all in [&mut self.weights, &mut self.average, &mut self.discriminator, &mut self.statistics] {
+            super::keep(device, all.values_mut())?;
+        }
+        Ok(())
     }
 
     /// As it was when [`State::contents`] gave what the file has.

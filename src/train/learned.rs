@@ -2,6 +2,7 @@ use super::checkpoint::{Contents, number, restore, restore_optimizer, tensors};
 use super::optim::{self, Norms, Optimizer, Tensors};
 use super::recipe;
 use super::report::Report;
+use crate::backend::Device;
 use crate::error::Result;
 use crate::exec::Eager;
 use crate::weights::Source;
@@ -36,6 +37,15 @@ impl Learned {
         let read = |name: &str| Ok((name.to_string(), source.tensor(name)?.to_f32()?));
         let weights = names.map(read).collect::<Result<_>>()?;
         Ok(Learned { steps: 0, weights, optimizer: Optimizer::new(settings), average: Tensors::new() })
+    }
+
+    /// Has all tensors in the memory of a device.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Device`.
+    pub fn keep(&mut self, device: &Device) -> Result<()> {
+        self.optimizer.keep(device)?;
+        super::keep(device, self.weights.values_mut().chain(self.average.values_mut()))
     }
 
     /// The weights that are of use: the average where there is one.

@@ -30,6 +30,7 @@ pub use step::{Gradients, State, Trainer};
 pub use tokenizer::TokenizerJob;
 pub use usage::Usage;
 
+use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::Eager;
 use crate::ops::add::Add;
@@ -45,14 +46,23 @@ fn add(e: &Eager<'_>, a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// A number as a tensor.
 fn scalar(e: &Eager<'_>, value: f64) -> Result<Tensor> {
-    let mut tensor = e.cx().workspace.tensor(Desc::plain([], DType::F32))?;
-    tensor.data_mut::<f32>()?[0] = value as f32;
-    Ok(tensor)
+    e.cx().written::<f32>([], |to| {
+        to[0] = value as f32;
+        Ok(())
+    })
 }
 
 /// The number that a tensor of one element is.
 fn value(tensor: &Tensor) -> Result<f64> {
-    Ok(f64::from(tensor.data::<f32>()?[0]))
+    Ok(f64::from(tensor.on_host()?.data::<f32>()?[0]))
+}
+
+/// Tensors as a device has them.
+fn keep<'a>(device: &Device, all: impl IntoIterator<Item = &'a mut Tensor>) -> Result<()> {
+    all.into_iter().try_for_each(|tensor| {
+        *tensor = device.keep(tensor)?;
+        Ok(())
+    })
 }
 
 /// Weights of the same names and shapes, all of them zeros in the same memory: a network whose weights are the trainer's

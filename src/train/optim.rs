@@ -1,5 +1,6 @@
 //! Adam over all weights, clipped by the length of the whole gradient.
 
+use crate::backend::Device;
 use crate::error::Result;
 use crate::exec::Eager;
 use crate::ops::optimizer::{Adam, Average, Length};
@@ -71,6 +72,14 @@ impl Optimizer {
         (self.steps, self.first, self.second) = (steps, first, second);
     }
 
+    /// Has the moments in the memory of a device.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Device`.
+    pub fn keep(&mut self, device: &Device) -> Result<()> {
+        super::keep(device, self.first.values_mut().chain(self.second.values_mut()))
+    }
+
     /// Steps done.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -128,9 +137,10 @@ fn moment(e: &Eager<'_>, all: &mut Tensors, name: &str, desc: &Desc) -> Result<T
     if let Some(moment) = all.remove(name) {
         return Ok(moment);
     }
-    let mut zero = e.cx().workspace.tensor(*desc)?;
-    zero.data_mut::<f32>()?.fill(0.0);
-    Ok(zero)
+    e.cx().written::<f32>(desc.shape, |zero| {
+        zero.fill(0.0);
+        Ok(())
+    })
 }
 
 /// Adds the gradients of another part of a batch.

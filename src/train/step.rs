@@ -72,7 +72,7 @@ impl Trainer {
     ) -> Result<Trainer> {
         let read = |name: &str| Ok((name.to_string(), weights.tensor(name)?.to_f32()?));
         let config = network.config();
-        let state = State {
+        let mut state = State {
             steps: 0,
             usage: vec![Usage::new(config.codebook_size); config.branches.len()],
             weights: network.trained(weights).map(read).collect::<Result<_>>()?,
@@ -92,9 +92,19 @@ impl Trainer {
                 )));
             }
         }
+        state.keep(device)?;
         let workspace = device.workspace(None).tight();
         let (recipe, device, most_used) = (recipe.clone(), device.clone(), vec![0.0; state.usage.len()]);
         Ok(Trainer { recipe, device, workspace, network, most_used, state })
+    }
+
+    /// Goes on from where a checkpoint was written.
+    ///
+    /// # Errors
+    /// As [`State::restore`].
+    pub fn restore(&mut self, source: &Source) -> Result<()> {
+        self.state.restore(source)?;
+        self.state.keep(&self.device)
     }
 
     /// The network that is trained.
@@ -193,10 +203,11 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub fn gradients(&mut self, pictures: &Tensor, adversarial: Option<f64>) -> Result<(Report, Gradients)> {
         let mut report = Report::default();
+        let pictures = &self.device.upload(pictures, &self.workspace)?;
         let (generator, reconstruction, normed, codes) =
             self.generator(pictures, adversarial, &mut report)?;
         for (usage, codes) in self.state.usage.iter_mut().zip(codes) {
-            usage.add(codes.data()?)?;
+            usage.add(codes.on_host()?.data()?)?;
         }
         let discriminator = match adversarial.filter(|_| self.network.discriminator.is_some()) {
             Some(weight) => {

@@ -119,7 +119,7 @@ impl Job for TokenizerJob {
 
     fn restore(&mut self, source: &Source) -> Result<()> {
         self.feed.restart();
-        self.trainer.state.restore(source)
+        self.trainer.restore(source)
     }
 
     fn validate(&mut self) -> Result<Vec<Scalar>> {

@@ -63,7 +63,7 @@ pub fn write_with(
             return Err(Error::internal(format!("tensor {name}: announced {desc}, got {}", tensor.desc())));
         }
         let len = desc.bytes().unwrap_or(0); // The header is made of it, so it exists.
-        out.write_all(&tensor.storage().as_bytes()?[..len]).map_err(io)?;
+        out.write_all(&tensor.on_host()?.storage().as_bytes()?[..len]).map_err(io)?;
     }
     out.flush().map_err(io)
 }

@@ -1,5 +1,4 @@
 use fqgan::backend::Device;
-use fqgan::backend::cpu::Cpu;
 use fqgan::tokenizer::{Options, Tokenizer};
 use fqgan::train::codes::{About, Making, Numpy, Views, make};
 use fqgan::train::data::Pictures;
@@ -7,7 +6,6 @@ use fqgan::weights::{Map, Source};
 use fqgan::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The codes of all pictures, stored for a generator's training
 ///
@@ -40,6 +38,9 @@ pub struct Args {
     /// Part I of N of the pictures, I from 0
     #[arg(long, value_name = "I/N", default_value = "0/1", value_parser = shard)]
     shard: (usize, usize),
+    /// Where to compute: auto, cpu, cuda, or cuda:1 for the second GPU
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: String,
     /// 0: one a core
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -79,7 +80,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn encode(args: &Args, model: &Path, data: &Path) -> Result<()> {
     let pictures = Pictures::open(data)?;
     let weights = Source::open(model, Map::On)?;
-    let device = Device::Cpu(Arc::new(Cpu::new(args.threads)?));
+    let device = Device::named(&args.device, args.threads)?;
     let tokenizer = Tokenizer::open(&device, &weights, &Options::default())?;
     let making = Making {
         size: args.size.unwrap_or(tokenizer.config().image_size),

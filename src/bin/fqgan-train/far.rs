@@ -1,6 +1,5 @@
 use crate::{recipe, run};
 use fqgan::backend::Device;
-use fqgan::backend::cpu::Cpu;
 use fqgan::tokenizer::{Options, Tokenizer};
 use fqgan::train::codes::Stored;
 use fqgan::train::far::{FarJob, FarTrainer};
@@ -8,7 +7,6 @@ use fqgan::train::init;
 use fqgan::weights::{Map, Source};
 use fqgan::{Error, Result};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Train a generator on codes
 ///
@@ -37,6 +35,9 @@ pub struct Args {
     /// Go on where the run in the folder was cut; begin it if there is none
     #[arg(long)]
     resume: bool,
+    /// Where to compute: auto, cpu, cuda, or cuda:1 for the second GPU
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: String,
     /// 0: one a core
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -52,7 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(Error::internal("--codes and --out were not asked for"));
     };
     let stop = run::stop()?;
-    let device = Device::Cpu(Arc::new(Cpu::new(args.threads)?));
+    let device = Device::named(&args.device, args.threads)?;
     let codes = Stored::open(codes)?;
     let held_out = args.held_out.as_ref().map(Stored::open).transpose()?;
     let tokenizer = match &args.tokenizer {

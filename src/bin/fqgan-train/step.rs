@@ -1,6 +1,5 @@
 use crate::{networks, recipe, step_far};
 use fqgan::backend::Device;
-use fqgan::backend::cpu::Cpu;
 use fqgan::image::Picture;
 use fqgan::tensor::Tensor;
 use fqgan::train::{Recipe, Report, Teachers, TokenizerNetwork, Trainer, init};
@@ -9,7 +8,6 @@ use fqgan::{Error, Result};
 use serde_json::{Map as Object, Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// One forward and backward pass: every loss, every gradient's length
@@ -45,6 +43,9 @@ pub struct Args {
     /// Of fresh weights
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Where to compute: auto, cpu, cuda, or cuda:1 for the second GPU
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
     /// 0: one a core
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
@@ -79,7 +80,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let discriminator = discriminator.filter(|_| recipe.adversarial.enabled);
 
-    let device = Device::Cpu(Arc::new(Cpu::new(args.threads)?));
+    let device = Device::named(&args.device, args.threads)?;
     let network = TokenizerNetwork::open(&recipe, &weights, discriminator.as_ref(), teachers)?;
     let mut trainer = Trainer::new(&recipe, &device, network, &weights, discriminator.as_ref())?;
     let pictures = batch(&args.pictures, recipe.model.image_size)?;

@@ -2,7 +2,6 @@
 
 use crate::step;
 use fqgan::backend::Device;
-use fqgan::backend::cpu::Cpu;
 use fqgan::far::Noise;
 use fqgan::image::Picture;
 use fqgan::tokenizer::{Options, Tokenizer};
@@ -12,7 +11,6 @@ use fqgan::train::init;
 use fqgan::weights::{Map, Source};
 use fqgan::{Error, Result};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// What a generator's step is on: stored codes, or pictures that a tokenizer encodes.
@@ -48,7 +46,7 @@ pub fn run(args: &step::Args) -> Result<()> {
         print!("{}", recipe.print()?);
         return Ok(());
     }
-    let device = Device::Cpu(Arc::new(Cpu::new(args.threads)?));
+    let device = Device::named(&args.device, args.threads)?;
     let (classes, codes) = match (&args.far.codes, &args.far.tokenizer) {
         (Some(path), _) => stored(&recipe, path, args.far.count.unwrap_or(2))?,
         (None, Some(path)) => encoded(&recipe, &device, path, &args.pictures, &args.far.labels)?,

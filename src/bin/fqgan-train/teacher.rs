@@ -1,6 +1,5 @@
 use crate::{recipe, run};
 use fqgan::backend::Device;
-use fqgan::backend::cpu::Cpu;
 use fqgan::train::data::Pictures;
 use fqgan::train::init;
 use fqgan::train::teacher::{TeacherJob, TeacherTrainer};
@@ -31,6 +30,9 @@ pub struct Args {
     /// Go on where the run in the folder was cut; begin it if there is none
     #[arg(long)]
     resume: bool,
+    /// Where to compute: auto, cpu, cuda, or cuda:1 for the second GPU
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: String,
     /// 0: one a core
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -49,7 +51,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(Error::internal("--data and --out were not asked for"));
     };
     let stop = run::stop()?;
-    let device = Device::Cpu(Arc::new(Cpu::new(args.threads)?));
+    let device = Device::named(&args.device, args.threads)?;
     let weights = init::teacher(&recipe.model.manifest()?, recipe.run.seed)?;
     let trainer = TeacherTrainer::new(&recipe, &device, &weights)?;
     drop(weights);

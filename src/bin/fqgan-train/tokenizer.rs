@@ -1,6 +1,5 @@
 use crate::{estimate, networks, recipe, run};
 use fqgan::backend::Device;
-use fqgan::backend::cpu::Cpu;
 use fqgan::train::data::Pictures;
 use fqgan::train::{Recipe, Teachers, TokenizerJob, TokenizerNetwork, Trainer, init};
 use fqgan::weights::{Map, Source};
@@ -43,6 +42,9 @@ pub struct Args {
     /// Try two small steps, say what memory and time the run will take, and stop
     #[arg(long)]
     dry_run: bool,
+    /// Where to compute: auto, cpu, cuda, or cuda:1 for the second GPU
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: String,
     /// 0: one a core
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -57,7 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
         print!("{}", recipe.print()?);
         return Ok(());
     }
-    let device = Device::Cpu(Arc::new(Cpu::new(args.threads)?));
+    let device = Device::named(&args.device, args.threads)?;
     let teachers = args.networks.open(&recipe)?;
     let trainer = trainer(args, &recipe, &device, teachers)?;
     if args.dry_run {

@@ -3,7 +3,7 @@
 use crate::failure::{Result, usage};
 use clap::{Args, ValueEnum};
 use fqgan::Error;
-use fqgan::backend::{Device, cpu::Cpu};
+use fqgan::backend::Device;
 use fqgan::codes::{Codes, Info};
 use fqgan::error::Context;
 use fqgan::image::{Load, Picture};
@@ -11,7 +11,6 @@ use fqgan::nn::Precision;
 use fqgan::tokenizer::{Grid, Options, Tiling, Tokenizer};
 use fqgan::weights::{Map, Source};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Which tokenizer, and how it computes.
 #[derive(Args)]
@@ -49,6 +48,8 @@ pub enum DeviceArg {
     #[default]
     Auto,
     Cpu,
+    /// The first GPU of NVIDIA's
+    Cuda,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -98,7 +99,12 @@ impl ComputeArgs {
         if self.threads == Some(0) {
             return usage("--threads 0: expected at least 1");
         }
-        Ok(Device::Cpu(Arc::new(Cpu::new(self.threads.unwrap_or(0))?)))
+        let name = match self.device {
+            DeviceArg::Auto => "auto",
+            DeviceArg::Cpu => "cpu",
+            DeviceArg::Cuda => "cuda",
+        };
+        Ok(Device::named(name, self.threads.unwrap_or(0))?)
     }
 
     /// Most bytes of working memory.

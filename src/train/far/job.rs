@@ -93,7 +93,7 @@ impl Job for FarJob {
 
     fn restore(&mut self, source: &Source) -> Result<()> {
         self.batches = None;
-        self.trainer.state.restore(source)
+        self.trainer.restore(source)
     }
 
     /// `held_out_log2p`, the mean logarithm of a picture's probability; its negative, `held_out_bits`; and the bits of

@@ -51,12 +51,15 @@ impl FarTrainer {
         }
         let manifest = config.manifest();
         let numerics = Numerics { precision: recipe.precision.into(), compact: false, deep: false };
+        let names = manifest.iter().map(|(name, _)| name);
+        let mut state = Learned::new(&recipe.optimizer, weights, names)?;
+        state.keep(device)?;
         Ok(FarTrainer {
             recipe: recipe.clone(),
             device: device.clone(),
             workspace: device.workspace(None).tight(),
             model: Model::new(&Params::new(&super::hollow(weights)?, numerics), &config)?,
-            state: Learned::new(&recipe.optimizer, weights, manifest.iter().map(|(name, _)| name))?,
+            state,
             config,
         })
     }
@@ -69,6 +72,15 @@ impl FarTrainer {
     /// Bytes of memory beside the weights' files: weights that moved, moments, activations.
     pub fn workspace_bytes(&self) -> usize {
         self.workspace.bytes()
+    }
+
+    /// Goes on from where a checkpoint was written.
+    ///
+    /// # Errors
+    /// As [`Learned::restore`].
+    pub fn restore(&mut self, source: &Source) -> Result<()> {
+        self.state.restore(source)?;
+        self.state.keep(&self.device)
     }
 
     /// One step on codes (n, positions, k) of pictures of these classes (n). What is dropped is a function of the run's
@@ -159,7 +171,7 @@ impl FarTrainer {
     }
 
     fn terms(&self, tape: &Tape<'_>, classes: &[u32], codes: &[u32], noise: &Noise) -> Result<Vec<Term>> {
-        let known = Known::new(&self.workspace, &self.config, classes, codes)?;
+        let known = Known::new(tape.cx(), &self.config, classes, codes)?;
         let known = known.map(|tensor| tape.constant(tensor));
         let logits = self.model.forced(tape, &known, noise)?;
         let share = 1.0 / logits.len() as f64;

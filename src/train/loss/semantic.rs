@@ -5,7 +5,7 @@ use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::linear::Linear;
 use crate::ops::mean::Mean;
 use crate::ops::normalize::Normalize;
-use crate::tensor::{DType, Desc, Tensor};
+use crate::tensor::Tensor;
 
 /// Each predicted class feature should be nearer to its own picture's than to those of the batch's others: cross
 /// entropy of the cosines, no temperature. `features` are the teacher's, (n, width), not recorded.
@@ -18,8 +18,10 @@ pub fn semantic(tape: &Tape<'_>, teacher: &str, predicted: &Var, features: &Tens
     let [predicted] = tape.apply(unit, &[predicted])?;
     let [logits] = tape.apply(Linear::default(), &[&predicted, &features])?;
     let count = tape.desc(&predicted).shape[0];
-    let mut own = tape.cx().workspace.tensor(Desc::plain([count], DType::U32))?;
-    own.data_mut::<u32>()?.iter_mut().zip(0..).for_each(|(target, i)| *target = i);
+    let own = tape.cx().written::<u32>([count], |all| {
+        all.iter_mut().zip(0..).for_each(|(target, i)| *target = i);
+        Ok(())
+    })?;
     let [each] = tape.apply(CrossEntropy, &[&logits, &tape.constant(own)])?;
     let [mean] = tape.apply(Mean, &[&each])?;
     Ok(Term::new(format!("semantic_{teacher}"), mean))

@@ -85,7 +85,7 @@ impl Job for TeacherJob {
 
     fn restore(&mut self, source: &Source) -> Result<()> {
         self.feed.restart();
-        self.trainer.state.restore(source)
+        self.trainer.restore(source)
     }
 
     /// `held_out_accuracy`, the share of pictures whose category has the largest logit.

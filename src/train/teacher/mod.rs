@@ -19,7 +19,7 @@ use crate::nn::{Linear, Numerics, Params};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::mean::Mean;
 use crate::teachers::Clip;
-use crate::tensor::{DType, Desc, Tensor};
+use crate::tensor::Tensor;
 use crate::weights::Source;
 
 /// A tower in training, with a linear layer that makes categories of its class token.
@@ -43,14 +43,26 @@ impl TeacherTrainer {
         manifest.check(weights.listing()).map_err(|e| e.context(weights.name()))?;
         let shapes = super::hollow(weights)?;
         let at = Params::new(&shapes, Numerics::default()).scope(recipe::CLASSIFIER);
+        let names = manifest.iter().map(|(name, _)| name);
+        let mut state = Learned::new(&recipe.optimizer, weights, names)?;
+        state.keep(device)?;
         Ok(TeacherTrainer {
             recipe: recipe.clone(),
             device: device.clone(),
             workspace: device.workspace(None).tight(),
             tower: Clip::open(&shapes)?,
             classifier: Linear::new(&at, recipe.model.width, recipe.model.classes)?,
-            state: Learned::new(&recipe.optimizer, weights, manifest.iter().map(|(name, _)| name))?,
+            state,
         })
+    }
+
+    /// Goes on from where a checkpoint was written.
+    ///
+    /// # Errors
+    /// As [`Learned::restore`].
+    pub fn restore(&mut self, source: &Source) -> Result<()> {
+        self.state.restore(source)?;
+        self.state.keep(&self.device)
     }
 
     /// One step on pictures (n, H, W, 3) in \[-1, 1\] of these categories (n). Weights stay where they are when a loss
@@ -79,7 +91,7 @@ impl TeacherTrainer {
     /// As [`TeacherTrainer::step`].
     pub fn gradients(&self, pictures: &Tensor, labels: &[u32]) -> Result<(Report, Tensors)> {
         let tape = Tape::new(Eager::new(&self.device, &self.workspace), &self.state.weights, add);
-        let logits = self.logits(&tape, pictures)?;
+        let logits = self.logits(&tape, &tape.cx().upload(pictures)?)?;
         let [count, classes] = [tape.desc(&logits).shape[0], self.recipe.model.classes];
         if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
             return Err(Error::invalid(format!("category {label}: the network has 0 to {}", classes - 1)));
@@ -87,8 +99,10 @@ impl TeacherTrainer {
         if labels.len() != count {
             return Err(Error::invalid(format!("{} categories of {count} pictures", labels.len())));
         }
-        let mut targets = self.workspace.tensor(Desc::plain([count], DType::U32))?;
-        targets.data_mut::<u32>()?.copy_from_slice(labels);
+        let targets = tape.cx().written::<u32>([count], |to| {
+            to.copy_from_slice(labels);
+            Ok(())
+        })?;
         let [each] = tape.apply(CrossEntropy, &[&logits, &tape.constant(targets)])?;
         let [mean] = tape.apply(Mean, &[&each])?;
         let mut report = Report::default();
@@ -103,8 +117,9 @@ impl TeacherTrainer {
     pub fn predict(&self, pictures: &Tensor) -> Result<Tensor> {
         let none = Tensors::new();
         let tape = Tape::new(Eager::new(&self.device, &self.workspace), &none, add);
-        let logits = self.logits(&tape.with_others(self.state.in_use()), pictures)?;
-        Ok(logits.tensor().clone())
+        let pictures = tape.cx().upload(pictures)?;
+        let logits = self.logits(&tape.with_others(self.state.in_use()), &pictures)?;
+        logits.tensor().on_host()
     }
 
     fn logits(&self, tape: &Tape<'_>, pictures: &Tensor) -> Result<Var> {
