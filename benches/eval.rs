@@ -1,12 +1,12 @@
-//! Times figures of sets of features: `cargo bench --bench eval -- [--dim N] [--count N] [--threads N]`. Random
-//! features; prints seconds and the peak of resident memory.
+//! Times figures of sets of features: `cargo bench --bench eval -- [--dim N] [--count N] [--threads N]
+//! [--neighbours]`, the last for precision and recall alone. Random features; prints seconds and the peak of resident memory.
 
 use fqgan::eval::{Moments, frechet, precision_recall};
 use fqgan::rng::Stream;
 use std::time::Instant;
 
 fn main() {
-    let (mut dim, mut count, mut threads) = (2048, 5000, 0);
+    let (mut dim, mut count, mut threads, mut distance) = (2048, 5000, 0, true);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value =
@@ -15,6 +15,7 @@ fn main() {
             "--dim" => dim = value(),
             "--count" => count = value(),
             "--threads" => threads = value(),
+            "--neighbours" => distance = false,
             "--bench" => {}
             other => panic!("unknown argument {other}"),
         }
@@ -24,16 +25,18 @@ fn main() {
         (0..count * dim).map(|_| stream.uniform()).collect::<Vec<f32>>()
     });
     let timed = |what: &str, began: Instant| println!("{what}: {:.2} s", began.elapsed().as_secs_f64());
-    let began = Instant::now();
-    let gaussians = sets.each_ref().map(|set| {
-        let mut moments = Moments::new(dim).unwrap_or_else(|e| panic!("{e}"));
-        moments.push(set).unwrap_or_else(|e| panic!("{e}"));
-        moments.gaussian().unwrap_or_else(|e| panic!("{e}"))
-    });
-    timed(&format!("moments of 2 x {count} x {dim}"), began);
-    let began = Instant::now();
-    let distance = frechet(&gaussians[0], &gaussians[1]).unwrap_or_else(|e| panic!("{e}"));
-    timed(&format!("Fréchet distance of {dim} dimensions ({distance:.4})"), began);
+    if distance {
+        let began = Instant::now();
+        let gaussians = sets.each_ref().map(|set| {
+            let mut moments = Moments::new(dim).unwrap_or_else(|e| panic!("{e}"));
+            moments.push(set).unwrap_or_else(|e| panic!("{e}"));
+            moments.gaussian().unwrap_or_else(|e| panic!("{e}"))
+        });
+        timed(&format!("moments of 2 x {count} x {dim}"), began);
+        let began = Instant::now();
+        let distance = frechet(&gaussians[0], &gaussians[1]).unwrap_or_else(|e| panic!("{e}"));
+        timed(&format!("Fréchet distance of {dim} dimensions ({distance:.4})"), began);
+    }
     let began = Instant::now();
     let near = precision_recall(&sets[0], &sets[1], dim, 3, threads).unwrap_or_else(|e| panic!("{e}"));
     timed(&format!("precision and recall of 2 x {count} ({:.3}, {:.3})", near.precision, near.recall), began);

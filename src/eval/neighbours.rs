@@ -1,6 +1,7 @@
 use super::rows;
 use crate::error::{Error, Result};
 use faer::linalg::matmul::matmul;
+use faer::prelude::ReborrowMut;
 use faer::{Accum, Mat, Par};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -64,10 +65,14 @@ impl<'a> Set<'a> {
         self.lengths.len()
     }
 
-    /// Some rows, from `first` on, as columns.
-    fn block(&self, first: usize) -> Mat<f64> {
+    /// Puts some rows, from `first` on, into columns, and tells how many.
+    fn block(&self, first: usize, to: &mut Mat<f64>) -> usize {
         let n = BLOCK.min(self.len() - first);
-        Mat::from_fn(self.dim, n, |j, i| f64::from(self.features[(first + i) * self.dim + j]))
+        let rows = self.features[first * self.dim..].chunks_exact(self.dim).take(n);
+        for (i, row) in rows.enumerate() {
+            to.col_mut(i).iter_mut().zip(row).for_each(|(to, value)| *to = f64::from(*value));
+        }
+        n
     }
 
     /// What `see` makes of the distances of each row of ours to all of `others`: it is given the number of the first
@@ -83,19 +88,23 @@ impl<'a> Set<'a> {
         let blocks = self.len().div_ceil(BLOCK);
         let work = || {
             let mut found = Vec::new();
+            // Kept, as blocks that come and go between small results would tear the memory to pieces.
+            let [mut ours, mut theirs] = [0; 2].map(|_| Mat::zeros(self.dim, BLOCK));
+            let mut products = Mat::zeros(BLOCK, BLOCK);
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= blocks {
                     return found;
                 }
                 let first = number * BLOCK;
-                let ours = self.block(first);
-                let mut states: Vec<T> = (0..ours.ncols()).map(|_| begin()).collect();
+                let n = self.block(first, &mut ours);
+                let mut states: Vec<T> = (0..n).map(|_| begin()).collect();
                 for other in (0..others.len()).step_by(BLOCK) {
-                    let theirs = others.block(other);
+                    let m = others.block(other, &mut theirs);
                     // A column for each of ours.
-                    let mut products = Mat::zeros(theirs.ncols(), ours.ncols());
-                    matmul(&mut products, Accum::Replace, theirs.transpose(), &ours, -2.0, Par::Seq);
+                    let (left, right) = (theirs.subcols(0, m), ours.subcols(0, n));
+                    let mut products = products.submatrix_mut(0, 0, m, n);
+                    matmul(products.rb_mut(), Accum::Replace, left.transpose(), right, -2.0, Par::Seq);
                     for (i, state) in states.iter_mut().enumerate() {
                         let lengths = &others.lengths[other..];
                         let mut distances = [0.0; BLOCK];
@@ -103,7 +112,7 @@ impl<'a> Set<'a> {
                         for (to, (product, length)) in distances.iter_mut().zip(of) {
                             *to = self.lengths[first + i] + length + product;
                         }
-                        see(state, first + i, other, &distances[..theirs.ncols()]);
+                        see(state, first + i, other, &distances[..m]);
                     }
                 }
                 found.push((number, states));
