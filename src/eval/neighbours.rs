@@ -1,7 +1,6 @@
 use super::rows;
 use crate::error::{Error, Result};
 use faer::linalg::matmul::matmul;
-use faer::prelude::ReborrowMut;
 use faer::{Accum, Mat, Par};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -103,8 +102,9 @@ impl<'a> Set<'a> {
                     let m = others.block(other, &mut theirs);
                     // A column for each of ours.
                     let (left, right) = (theirs.subcols(0, m), ours.subcols(0, n));
-                    let mut products = products.submatrix_mut(0, 0, m, n);
-                    matmul(products.rb_mut(), Accum::Replace, left.transpose(), right, -2.0, Par::Seq);
+                    let to = products.submatrix_mut(0, 0, m, n);
+                    matmul(to, Accum::Replace, left.transpose(), right, -2.0, Par::Seq);
+                    let products = products.submatrix(0, 0, m, n);
                     for (i, state) in states.iter_mut().enumerate() {
                         let lengths = &others.lengths[other..];
                         let mut distances = [0.0; BLOCK];
