@@ -10,9 +10,8 @@ use crate::error::Result;
 use crate::exec::Exec;
 use crate::nn::Linear;
 use crate::ops::concat::Columns;
-use crate::weights::{Map, Source};
+use crate::weights::Source;
 use network::Network;
-use std::path::Path;
 
 /// Whose Inception it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +73,10 @@ impl Inception {
     /// # Errors
     /// `Io`; as [`Inception::open`]; `Unsupported` for a graph with operations that Inception has not.
     #[cfg(feature = "eval")]
-    pub fn load(path: impl AsRef<Path>) -> Result<Inception> {
+    pub fn load(path: impl AsRef<std::path::Path>) -> Result<Inception> {
         let path = path.as_ref();
         if !path.extension().is_some_and(|e| e.eq_ignore_ascii_case("pb")) {
-            return Inception::open(&Source::open(path, Map::On)?);
+            return Inception::open(&Source::open(path, crate::weights::Map::On)?);
         }
         let (network, classes, fingerprint) = graph::open(path)?;
         Ok(Inception { variant: Variant::Adm, network, classes, fingerprint })

@@ -7,6 +7,7 @@ use crate::ops::max_pool::MaxPool;
 use crate::ops::mean_pool::MeanPool;
 use crate::ops::resize_bilinear::ResizeBilinear;
 use crate::ops::window::Window;
+#[cfg(feature = "eval")]
 use crate::teachers::preprocess::Colours;
 
 const RELU: LeakyRelu = LeakyRelu { slope: 0.0 };
@@ -14,6 +15,8 @@ const RELU: LeakyRelu = LeakyRelu { slope: 0.0 };
 /// What becomes of values.
 pub enum Step {
     Resize(ResizeBilinear),
+    /// What a graph does with colours.
+    #[cfg(feature = "eval")]
     Colours(Box<Colours>),
     Conv(Box<Conv2d>),
     Relu,
@@ -58,6 +61,7 @@ impl Network {
             let x = *all.first().ok_or_else(lost)?;
             let [made] = match step {
                 Step::Resize(op) => e.apply(*op, &[x])?,
+                #[cfg(feature = "eval")]
                 Step::Colours(colours) => [colours.forward(e, x)?],
                 Step::Conv(conv) => [conv.forward(e, x)?.x],
                 Step::Relu => e.apply(RELU, &[x])?,
