@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 fn step(device: &Device) -> (Report, BTreeMap<String, Vec<f32>>) {
     let recipe = small::recipe(&[]);
     let weights = init::tokenizer(&recipe, &BTreeMap::new(), 1).unwrap();
-    let discriminator = init::discriminator(16, 2).unwrap();
+    let discriminator = init::discriminator(&recipe, 2).unwrap();
     let network =
         TokenizerNetwork::open(&recipe, &weights, Some(&discriminator), Teachers::default()).unwrap();
     let mut trainer = Trainer::new(&recipe, device, network, &weights, Some(&discriminator)).unwrap();

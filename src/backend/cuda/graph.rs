@@ -28,7 +28,7 @@ impl Graph {
             let done = work();
             // Ended in any case: the stream must not stay as it is.
             let graph = cuda.driver.end_capture().map(|raw| Graph { cuda: Arc::clone(cuda), raw });
-            done.and_then(|()| graph)
+            done.and(graph)
         };
         let graph = run();
         cuda.capturing.store(false, Ordering::Release);
