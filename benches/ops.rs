@@ -17,6 +17,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use table::Case;
 
+#[cfg(feature = "cuda")]
+#[path = "../tests/ops/cuda.rs"]
+#[allow(dead_code)]
+mod cuda;
 #[path = "../tests/ops/gradients.rs"]
 mod gradients;
 #[path = "../tests/ops/table.rs"]

@@ -48,12 +48,12 @@ fn a_beginning_is_finished() {
         let sampling = Sampling { given: 5, seed: 9, ..Sampling::default() };
         let given: Vec<u32> = (0..2 * 12).map(|i| i * 11 % 64).collect();
         let mut generation = generator.start(&[2], &sampling, &given).unwrap();
-        while let Some(position) = generation.next() {
+        for position in generation.by_ref() {
             position.unwrap();
         }
         let first = generation.codes().to_vec();
         generation.rewind(7, 10).unwrap();
-        while let Some(position) = generation.next() {
+        for position in generation.by_ref() {
             position.unwrap();
         }
         [first, generation.codes().to_vec()]

@@ -9,7 +9,7 @@ const INNER: &str = "FQGAN_TEST_WITHOUT_DRIVER";
 #[test]
 fn no_driver_is_an_error_that_says_so() {
     if std::env::var_os(INNER).is_some() {
-        let error = Cuda::new(0).err().expect("a GPU was found");
+        let error = Cuda::new(0).expect_err("a GPU was found");
         assert_eq!(error.status(), Status::Device);
         assert!(error.message().contains("no-such-driver.so"), "{error}");
         return;
@@ -27,7 +27,7 @@ fn no_driver_is_an_error_that_says_so() {
 
 #[test]
 fn there_is_no_second_gpu() {
-    let error = Cuda::new(1_000_000).err().expect("a GPU was found");
+    let error = Cuda::new(1_000_000).expect_err("a GPU was found");
     assert_eq!(error.status(), Status::Device);
     assert!(error.message().contains("there is no GPU 1000000"), "{error}");
 }
