@@ -79,6 +79,8 @@ FQGAN_CUDA_DRIVER=$(cuda/emulator/build.sh)
 export FQGAN_CUDA_DRIVER
 tests --features cuda --test ops --test cuda
 unset FQGAN_CUDA_DRIVER
+begin "training by several processes"
+scripts/ranks.sh 2>&1 | tee -a "$log"
 begin "hosts"
 scripts/hosts.sh
 step="the end"

@@ -103,6 +103,23 @@ impl<'a> Step<'a> for Reshaped {
 }
 
 impl Record<'_> {
+    /// Hands out the gradients of the leaves, last one first, that none of the steps left reads: `before` is the place
+    /// from which on all are done with.
+    fn finished(
+        &self,
+        waiting: &mut Vec<(usize, &String)>,
+        before: usize,
+        grads: &mut [Option<Tensor>],
+        sink: &mut dyn FnMut(&str, Tensor) -> Result<()>,
+    ) -> Result<()> {
+        while let Some((place, name)) = waiting.pop_if(|(place, _)| *place >= before) {
+            if let Some(grad) = grads[place].take() {
+                sink(name, grad)?;
+            }
+        }
+        Ok(())
+    }
+
     fn of_leaves(&self, grads: &mut [Option<Tensor>]) -> BTreeMap<String, Tensor> {
         let of_leaf = |(name, var): (&String, &Var)| Some((name.clone(), grads[var.place?].take()?));
         self.leaves.iter().filter_map(of_leaf).collect()
@@ -170,6 +187,31 @@ impl<'a> Tape<'a> {
     pub fn into_gradients(self, values: &[(&Var, Tensor)]) -> Result<BTreeMap<String, Tensor>> {
         let grads = self.seeded(&self.record.borrow(), values)?;
         self.walk(grads)
+    }
+
+    /// As [`Tape::into_gradients`], but each gradient is given to `sink` as soon as no rule will add to it, those of the
+    /// last weights first: what is done with it can begin while the walk goes on.
+    ///
+    /// # Errors
+    /// As [`Tape::backward`]; those of `sink`.
+    pub fn gradients_as_made(
+        self,
+        values: &[(&Var, Tensor)],
+        sink: &mut dyn FnMut(&str, Tensor) -> Result<()>,
+    ) -> Result<()> {
+        let mut grads = self.seeded(&self.record.borrow(), values)?;
+        let mut record = self.record.take();
+        let mut steps = std::mem::take(&mut record.steps);
+        let mut waiting: Vec<(usize, &String)> =
+            record.leaves.iter().filter_map(|(name, var)| Some((var.place?, name))).collect();
+        waiting.sort_unstable();
+        while let Some(step) = steps.pop() {
+            step.backward(&self, &mut grads)?;
+            // What stands behind the first output of a step was not there when the step was recorded.
+            let before = steps.last().map_or(0, |step| step.first());
+            record.finished(&mut waiting, before, &mut grads, sink)?;
+        }
+        record.finished(&mut waiting, 0, &mut grads, sink)
     }
 
     /// The same for values that nobody holds any more, by their places.

@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 pub mod codes;
+pub mod collective;
 pub mod data;
 pub mod far;
 mod feature_head;

@@ -1,3 +1,4 @@
+use super::collective::Group;
 use super::feature_head::FeatureHead;
 use super::loss::{self, Term};
 use super::optim::Tensors;
@@ -31,6 +32,8 @@ pub struct TokenizerNetwork {
     /// The discriminator.
     pub discriminator: Option<Discriminator>,
     teachers: Teachers,
+    /// Who else trains it.
+    pub(super) group: Group,
 }
 
 /// A recorded pass through the tokenizer.
@@ -111,6 +114,7 @@ impl TokenizerNetwork {
             heads,
             discriminator,
             teachers,
+            group: Group::default(),
         })
     }
 
@@ -148,7 +152,7 @@ impl TokenizerNetwork {
         for (index, branch) in self.config.branches.iter().enumerate() {
             let latents = self.model.latents(tape, &features, index)?;
             let quantized = self.model.quantize(tape, &latents, index)?;
-            terms.extend(loss::codebook(tape, loss, &branch.name, &quantized)?);
+            terms.extend(loss::codebook(tape, loss, &self.group, &branch.name, &quantized)?);
             codes.push(quantized.codes.tensor().clone());
             embeddings.push(quantized.embeddings);
         }

@@ -23,6 +23,8 @@ pub struct Report {
     pub flops: f64,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// Whose numbers are not finite, where several processes train: `rank 1 on HOST: reconstruction`.
+    pub blame: Option<String>,
 }
 
 impl Report {

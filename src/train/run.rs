@@ -1,6 +1,7 @@
 //! A run: steps one after the other, and what they leave behind.
 
 use super::checkpoint::Contents;
+use super::collective::Group;
 use super::folder::Folder;
 use super::recipe::{Broken, Run};
 use super::report::{Report, Scalar};
@@ -13,6 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is trained.
 pub trait Job {
+    /// The processes that do it together: each does every step, and validates; the first of them writes and speaks.
+    fn group(&self) -> Group {
+        Group::default()
+    }
+
     /// Steps that were begun.
     fn steps(&self) -> u64;
 
@@ -181,7 +187,12 @@ pub fn run(
         }
         None => {}
     }
-    watch.begins(job.steps())?;
+    let group = job.group();
+    group.agree("step to go on from", job.steps() as u32)?;
+    let leads = group.leads();
+    if leads {
+        watch.begins(job.steps())?;
+    }
     let save = |job: &dyn Job, best: f64| -> Result<()> {
         let mut contents = job.contents()?;
         if best.is_finite() {
@@ -191,8 +202,10 @@ pub fn run(
     };
     let mut broken = 0;
     while job.steps() < recipe.steps {
-        if stop.load(Ordering::Relaxed) {
-            save(job, best)?;
+        if group.any(stop.load(Ordering::Relaxed))? {
+            if leads {
+                save(job, best)?;
+            }
             return Ok(End::Stopped);
         }
         let report = job.step()?;
@@ -200,32 +213,43 @@ pub fn run(
         match report.broken() {
             Some(name) => {
                 broken += 1;
+                let name = report.blame.as_deref().unwrap_or(name);
                 let message = format!("step {step}: {name} is not finite");
                 if recipe.broken == Broken::Stop || broken == PATIENCE {
                     return Err(Error::invalid(message));
                 }
-                watch.warn(&format!("{message}: skipped"));
+                if leads {
+                    watch.warn(&format!("{message}: skipped"));
+                }
             }
             None => broken = 0,
         }
         report.warnings.iter().for_each(|message| watch.warn(&format!("step {step}: {message}")));
-        watch.step(step, &report)?;
+        if leads {
+            watch.step(step, &report)?;
+        }
         let last = step == recipe.steps;
         if last || step.is_multiple_of(recipe.validate_every) {
             let scalars = job.validate()?;
-            watch.validated(step, &scalars)?;
+            if leads {
+                watch.validated(step, &scalars)?;
+            }
             if let Some(first) = scalars.first().filter(|first| first.value > best) {
                 best = first.value;
-                job.export(&folder.path().join("best.safetensors"))?;
+                if leads {
+                    job.export(&folder.path().join("best.safetensors"))?;
+                }
             }
         }
-        if last || step.is_multiple_of(recipe.pictures_every) {
+        if leads && (last || step.is_multiple_of(recipe.pictures_every)) {
             watch.pictures(step, &job.pictures()?)?;
         }
-        if last || step.is_multiple_of(recipe.save_every) {
+        if leads && (last || step.is_multiple_of(recipe.save_every)) {
             save(job, best)?;
         }
     }
-    job.export(&folder.path().join("last.safetensors"))?;
+    if leads {
+        job.export(&folder.path().join("last.safetensors"))?;
+    }
     Ok(End::Done)
 }

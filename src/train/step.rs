@@ -1,5 +1,6 @@
 //! One step of the tokenizer's training: loss, gradients, optimiser, and the discriminator's turn.
 
+use super::collective::{Group, Reduction};
 use super::network::{Pass, TokenizerNetwork};
 use super::optim::{self, Norms, Optimizer, Tensors};
 use super::recipe::Recipe;
@@ -107,6 +108,17 @@ impl Trainer {
         self.state.keep(&self.device)
     }
 
+    /// The same run, whose batches are shared among processes.
+    pub fn with_group(mut self, group: &Group) -> Trainer {
+        self.network.group = group.clone();
+        self
+    }
+
+    /// The processes that share the batches.
+    pub fn group(&self) -> &Group {
+        &self.network.group
+    }
+
     /// The network that is trained.
     pub fn network(&self) -> &TokenizerNetwork {
         &self.network
@@ -131,7 +143,10 @@ impl Trainer {
         };
         self.workspace.take_flops();
         let parts = parts(pictures, self.recipe.run.accumulate)?;
-        let (mut report, mut gradients) = self.gradients(&parts[0], weight)?;
+        let group = self.group().clone();
+        let mut reduction = (group.size() > 1).then(|| Reduction::new(&group));
+        let sent = if parts.len() == 1 { reduction.as_mut() } else { None };
+        let (mut report, mut gradients) = self.pass(&parts[0], weight, sent)?;
         for part in &parts[1..] {
             let (more, others) = self.gradients(part, weight)?;
             report.add(&more);
@@ -139,8 +154,14 @@ impl Trainer {
             optim::sum(&e, &mut gradients.generator, others.generator)?;
             optim::sum(&e, &mut gradients.discriminator, others.discriminator)?;
         }
-        if parts.len() > 1 {
-            self.mean(parts.len(), &mut report, &mut gradients)?;
+        if let Some(reduction) = reduction {
+            let state = &self.state;
+            let names: Vec<&String> = state.weights.keys().chain(state.discriminator.keys()).collect();
+            reduction.sum_step(&mut report, &mut gradients, &names, &self.workspace)?;
+        }
+        let shares = parts.len() * group.size();
+        if shares > 1 {
+            self.mean(shares, &mut report, &mut gradients)?;
         }
         if report.broken().is_none() {
             self.apply(gradients, &report)?;
@@ -202,12 +223,22 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub fn gradients(&mut self, pictures: &Tensor, adversarial: Option<f64>) -> Result<(Report, Gradients)> {
+        self.pass(pictures, adversarial, None)
+    }
+
+    /// The same; the tokenizer's gradients go to the other processes as they are made, if they are to.
+    fn pass(
+        &mut self,
+        pictures: &Tensor,
+        adversarial: Option<f64>,
+        reduction: Option<&mut Reduction<'_>>,
+    ) -> Result<(Report, Gradients)> {
         let mut report = Report::default();
         let pictures = &self.device.upload(pictures, &self.workspace)?;
         let (generator, reconstruction, normed, codes) =
-            self.generator(pictures, adversarial, &mut report)?;
+            self.generator(pictures, adversarial, &mut report, reduction)?;
         for (usage, codes) in self.state.usage.iter_mut().zip(codes) {
-            usage.add(codes.on_host()?.data()?)?;
+            usage.add(&self.network.group.gather_codes(codes.on_host()?.data()?)?)?;
         }
         let discriminator = match adversarial.filter(|_| self.network.discriminator.is_some()) {
             Some(weight) => {
@@ -250,6 +281,7 @@ impl Trainer {
         pictures: &Tensor,
         adversarial: Option<f64>,
         report: &mut Report,
+        reduction: Option<&mut Reduction<'_>>,
     ) -> Result<(Tensors, Tensor, Vec<Tensor>, Vec<Tensor>)> {
         // What nobody moves is no part of what is recorded.
         let still = |name: &String| self.recipe.freeze.iter().any(|begin| name.starts_with(begin));
@@ -268,7 +300,13 @@ impl Trainer {
             report.push("adaptive_weight", scale);
             terms.iter_mut().filter(|t| t.name == "adversarial").for_each(|t| t.weight *= scale);
         }
-        let gradients = loss::gradients(tape, &terms, report)?;
+        let gradients = match reduction {
+            Some(reduction) => {
+                loss::send_gradients(tape, &terms, report, reduction)?;
+                Tensors::new()
+            }
+            None => loss::gradients(tape, &terms, report)?,
+        };
         Ok((gradients, reconstruction.tensor().clone(), normed, codes))
     }
 

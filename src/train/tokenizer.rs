@@ -1,4 +1,5 @@
 use super::checkpoint::Contents;
+use super::collective::Group;
 use super::data::{Feed, Pictures};
 use super::optim::Tensors;
 use super::recipe::Recipe;
@@ -41,6 +42,7 @@ impl TokenizerJob {
         held_out: Vec<Picture>,
     ) -> TokenizerJob {
         let feed = Feed::new(pictures, &recipe.data, [recipe.run.batch, workers], recipe.run.seed);
+        let feed = feed.part(trainer.group().rank(), trainer.group().size());
         TokenizerJob { recipe: recipe.clone(), device: device.clone(), trainer, feed, held_out }
     }
 
@@ -100,6 +102,10 @@ impl TokenizerJob {
 }
 
 impl Job for TokenizerJob {
+    fn group(&self) -> Group {
+        self.trainer.group().clone()
+    }
+
     fn steps(&self) -> u64 {
         self.trainer.state.steps
     }
@@ -130,10 +136,21 @@ impl Job for TokenizerJob {
         let config = tokenizer.config();
         let mut usage = vec![Usage::new(config.codebook_size); config.branches.len()];
         let mut sum = 0.0;
-        for pictures in self.held_out.chunks(AT_ONCE) {
-            let back = Self::reconstruct(&tokenizer, pictures, 0, |branch, codes| usage[branch].add(codes))?;
+        let group = self.group();
+        // Each process takes every so-many-th lot of pictures; what it does not reach counts nothing.
+        for round in self.held_out.chunks(AT_ONCE * group.size()) {
+            let pictures = round.chunks(AT_ONCE).nth(group.rank()).unwrap_or_default();
+            let mut codes = vec![Vec::new(); usage.len()];
+            let back = Self::reconstruct(&tokenizer, pictures, 0, |branch, found| {
+                codes[branch].extend_from_slice(found);
+                Ok(())
+            })?;
             // Of pictures that are equal, no number would be the mean.
-            sum += pictures.iter().zip(&back).map(|(a, b)| psnr(a, b).min(100.0)).sum::<f64>();
+            let psnr = pictures.iter().zip(&back).map(|(a, b)| psnr(a, b).min(100.0)).sum::<f64>();
+            sum += group.gather_numbers(&[psnr])?.concat().iter().sum::<f64>();
+            for (usage, codes) in usage.iter_mut().zip(codes) {
+                usage.add(&group.gather_lists(&codes)?)?;
+            }
         }
         let mut scalars =
             vec![Scalar { name: "held_out_psnr".into(), value: sum / self.held_out.len() as f64 }];

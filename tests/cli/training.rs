@@ -234,3 +234,23 @@ fn a_run_that_is_asked_to_end_is_saved() {
     assert!(steps >= last as usize);
     assert!(place.path(&format!("out/checkpoints/step-{last:08}.safetensors")).exists());
 }
+
+/// A build without MPI says so instead of training once a process; the other commands are for one process.
+#[test]
+fn several_processes_are_not_taken_for_one() {
+    let place = Place::new();
+    let words = begun(&place);
+    let far = "far --recipe demo-far --print-config";
+    for (words, says) in
+        [(words.as_str(), "build it with --features mpi"), (far, "2 processes were started together")]
+    {
+        if cfg!(feature = "mpi") && words != far {
+            continue;
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fqgan-train"));
+        command.current_dir(place.path("")).args(words.split_whitespace()).env("OMPI_COMM_WORLD_SIZE", "2");
+        let ran = Ran::of(command.output().unwrap());
+        assert_ne!(ran.code, Some(0));
+        assert!(ran.err.contains(says), "{}", ran.err);
+    }
+}

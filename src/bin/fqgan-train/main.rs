@@ -13,6 +13,7 @@ mod teacher;
 mod tokenizer;
 
 use clap::{Parser, Subcommand};
+use fqgan::train::collective::Group;
 use std::process::ExitCode;
 
 /// Train tokenizers and generators
@@ -35,7 +36,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let started = Group::told();
+    if started > 1 && !matches!(command, Command::Tokenizer(_)) {
+        eprintln!(
+            "fqgan-train: {started} processes were started together; only `tokenizer` is for more than one"
+        );
+        return ExitCode::FAILURE;
+    }
+    let result = match command {
         Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Codes(args) => codes::run(&args),
         Command::Far(args) => far::run(&args),

@@ -3,9 +3,12 @@
 use crate::estimate;
 use crate::log::Log;
 use fqgan::backend::Device;
-use fqgan::train::Folder;
+use fqgan::image::Picture;
+use fqgan::train::collective::Group;
+use fqgan::train::data::Pictures;
 use fqgan::train::recipe::Run;
-use fqgan::train::run::{End, Job, run};
+use fqgan::train::run::{End, Job, Watch, run};
+use fqgan::train::{Folder, Report, Scalar};
 use fqgan::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;
@@ -31,10 +34,53 @@ pub fn go(
     stop: &AtomicBool,
 ) -> Result<()> {
     let folder = Folder::open(out)?;
+    let group = job.group();
+    if !group.leads() {
+        run(recipe, &folder, resume, job, &mut Silent, stop)?;
+        return group.leave();
+    }
     let mut log = Log::new(out, recipe, estimate::peak(device)?);
     match run(recipe, &folder, resume, job, &mut log, stop)? {
         End::Done => log.say(&format!("done: {}", out.join("last.safetensors").display())),
         End::Stopped => log.say("stopped and saved; --resume goes on"),
     }
-    Ok(())
+    group.leave()
+}
+
+/// Refuses processes of one run that are not of the same program, recipe and pictures.
+pub fn agree(group: &Group, recipe: &str, pictures: &Pictures) -> Result<()> {
+    if group.size() == 1 {
+        return Ok(());
+    }
+    let program = std::env::current_exe().and_then(std::fs::read);
+    let program = program.map_err(|e| Error::io("reading this program", &e))?;
+    group.agree("program", crc32c::crc32c(&program))?;
+    group.agree("recipe", crc32c::crc32c(recipe.as_bytes()))?;
+    let names = (0..pictures.len()).fold(0, |sum, picture| {
+        crc32c::crc32c_append(sum, format!("{}\n", pictures.name(picture)).as_bytes())
+    });
+    group.agree("list of pictures", names)
+}
+
+/// A process that does not speak.
+struct Silent;
+
+impl Watch for Silent {
+    fn begins(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn step(&mut self, _: u64, _: &Report) -> Result<()> {
+        Ok(())
+    }
+
+    fn validated(&mut self, _: u64, _: &[Scalar]) -> Result<()> {
+        Ok(())
+    }
+
+    fn pictures(&mut self, _: u64, _: &[(String, Picture)]) -> Result<()> {
+        Ok(())
+    }
+
+    fn warn(&mut self, _: &str) {}
 }

@@ -1,5 +1,6 @@
 use crate::{estimate, networks, recipe, run};
 use fqgan::backend::Device;
+use fqgan::train::collective::Group;
 use fqgan::train::data::Pictures;
 use fqgan::train::{Recipe, Teachers, TokenizerJob, TokenizerNetwork, Trainer, init};
 use fqgan::weights::{Map, Source};
@@ -59,24 +60,43 @@ pub fn run(args: &Args) -> Result<()> {
         print!("{}", recipe.print()?);
         return Ok(());
     }
+    let group = Group::join()?;
+    train(args, &recipe, &group).map_err(|error| match group.size() {
+        1 => error,
+        _ => error.context(group.name(group.rank())),
+    })
+}
+
+fn train(args: &Args, recipe: &Recipe, group: &Group) -> Result<()> {
+    let each = group.share(recipe.run.batch)?;
+    if recipe.run.accumulate > 1 && !each.is_multiple_of(recipe.run.accumulate) {
+        return Err(Error::invalid(format!(
+            "run.accumulate = {} parts of the {each} pictures of a process",
+            recipe.run.accumulate
+        )));
+    }
     let device = Device::named(&args.device, args.threads)?;
-    let teachers = args.networks.open(&recipe)?;
-    let trainer = trainer(args, &recipe, &device, teachers)?;
+    if group.size() > 1 && device.name() != "cpu" {
+        return Err(Error::unsupported(format!("several processes train on the processor, not on {}", device.name())));
+    }
+    let teachers = args.networks.open(recipe)?;
+    let trainer = trainer(args, recipe, &device, teachers)?.with_group(group);
     if args.dry_run {
-        return estimate::print(&recipe, trainer);
+        return estimate::print(recipe, trainer);
     }
     let (Some(data), Some(out)) = (&args.data, &args.out) else {
         return Err(Error::internal("--data and --out were not asked for"));
     };
     let stop = run::stop()?;
     let pictures = Arc::new(Pictures::open(data)?);
+    run::agree(group, &recipe.print()?, &pictures)?;
     let held_out = match &args.held_out {
         Some(path) => {
-            TokenizerJob::held_out(&recipe, &Pictures::open(path)?, |error| eprintln!("left out: {error}"))?
+            TokenizerJob::held_out(recipe, &Pictures::open(path)?, |error| eprintln!("left out: {error}"))?
         }
         None => Vec::new(),
     };
-    let mut job = TokenizerJob::new(&recipe, &device, trainer, pictures, args.workers, held_out);
+    let mut job = TokenizerJob::new(recipe, &device, trainer, pictures, args.workers, held_out);
     run::go(&recipe.run, out, args.resume, &device, &mut job, &stop)
 }
 

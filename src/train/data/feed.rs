@@ -1,4 +1,4 @@
-use super::{Augment, Batch, Loader, Pictures};
+use super::{Augment, Batch, Loader, Order, Pictures};
 use crate::error::Result;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ pub struct Feed {
     batch: usize,
     seed: u64,
     workers: usize,
+    /// Which part of each batch, of how many equal ones.
+    part: [usize; 2],
     loader: Option<Loader>,
     /// The pictures that were warned of.
     unreadable: BTreeSet<usize>,
@@ -19,7 +21,12 @@ impl Feed {
     /// Batches of `batch` pictures under a seed, which `workers` threads read (0: one a core).
     pub fn new(pictures: Arc<Pictures>, augment: &Augment, [batch, workers]: [usize; 2], seed: u64) -> Feed {
         let (augment, unreadable) = (augment.clone(), BTreeSet::new());
-        Feed { pictures, augment, batch, seed, workers, loader: None, unreadable }
+        Feed { pictures, augment, batch, seed, workers, part: [0, 1], loader: None, unreadable }
+    }
+
+    /// The same batches, of each of which only part number `part`, of `parts` equal ones, is given.
+    pub fn part(self, part: usize, parts: usize) -> Feed {
+        Feed { part: [part, parts], ..self }
     }
 
     /// The batch of a step, each one more than the one before it, and warnings of pictures that were left out.
@@ -29,14 +36,13 @@ impl Feed {
     pub fn next(&mut self, step: u64) -> Result<(Batch, Vec<String>)> {
         let loader = match &mut self.loader {
             Some(loader) => loader,
-            empty => empty.insert(Loader::new(
-                self.pictures.clone(),
-                &self.augment,
-                self.batch,
-                self.seed,
-                step,
-                self.workers,
-            )?),
+            empty => {
+                let [part, parts] = self.part;
+                let each = self.batch / parts;
+                let order = Order::new(self.seed, self.pictures.len())?.part(part, parts, each.max(1));
+                let pictures = self.pictures.clone();
+                empty.insert(Loader::over(order, pictures, &self.augment, each, step, self.workers)?)
+            }
         };
         let batch = loader.next()?;
         let fresh = loader.unreadable().into_iter().filter(|one| self.unreadable.insert(one.picture));

@@ -89,7 +89,7 @@ impl Loader {
     }
 
     /// The same in a given order.
-    fn over(
+    pub(super) fn over(
         mut order: Order,
         pictures: Arc<Pictures>,
         augment: &Augment,

@@ -8,6 +8,9 @@ use std::sync::Arc;
 pub struct Order {
     seed: u64,
     len: u32,
+    /// Of each batch this order has part number `part[0]` of `part[1]`, `each` samples long.
+    part: [u64; 2],
+    each: u64,
     /// The epoch that was asked for last, and its order.
     last: Option<(u32, Arc<[u32]>)>,
 }
@@ -30,7 +33,7 @@ impl Order {
     /// `InvalidArgument` for none, or 2^32 and more.
     pub fn new(seed: u64, len: usize) -> Result<Order> {
         match u32::try_from(len) {
-            Ok(len) if len > 0 => Ok(Order { seed, len, last: None }),
+            Ok(len) if len > 0 => Ok(Order { seed, len, part: [0, 1], each: 1, last: None }),
             _ => Err(Error::invalid(format!("an order of {len} things, expected 1 to 2^32 - 1"))),
         }
     }
@@ -38,6 +41,11 @@ impl Order {
     /// The seed of the orders.
     pub(super) fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// Of each batch of `parts * each` samples only those of part number `part`: sample number 0 is its first.
+    pub(super) fn part(self, part: usize, parts: usize, each: usize) -> Order {
+        Order { part: [part as u64, parts as u64], each: each as u64, ..self }
     }
 
     /// The number of the first sample of a step of `batch` samples.
@@ -62,6 +70,12 @@ impl Order {
     /// `InvalidArgument` past epoch 2^32 - 1.
     pub fn place(&mut self, number: u64) -> Result<Place> {
         let len = u64::from(self.len);
+        let [part, parts] = self.part;
+        let (step, at) = (number / self.each, number % self.each);
+        let number = step
+            .checked_mul(parts)
+            .and_then(|first| first.checked_add(part)?.checked_mul(self.each)?.checked_add(at))
+            .ok_or_else(|| Error::invalid(format!("sample {number} is past the end of any run")))?;
         let epoch = u32::try_from(number / len)
             .map_err(|_| Error::invalid(format!("sample {number} is past the last epoch, 2^32 - 1")))?;
         let order = match &self.last {

@@ -18,6 +18,7 @@ pub use semantic::semantic;
 use crate::error::Result;
 use crate::exec::{Tape, Var};
 use crate::tensor::Tensor;
+use crate::train::collective::Reduction;
 use crate::train::optim::{Norms, Tensors};
 use crate::train::report::Report;
 
@@ -77,17 +78,35 @@ pub fn total(terms: &[Term]) -> Result<f64> {
 /// # Errors
 /// Those of the rules.
 pub fn gradients(tape: Tape<'_>, terms: &[Term], report: &mut Report) -> Result<Tensors> {
-    for term in terms {
-        report.push(&term.name, term.reported()?);
-    }
-    report.push("total", total(terms)?);
-    let seeds = terms.iter().filter(|t| t.weight * t.factor != 0.0);
-    let seeds: Vec<(&Var, Tensor)> =
-        seeds.map(|term| Ok((&term.value, term.seed(&tape)?))).collect::<Result<_>>()?;
+    let seeds = seeds(&tape, terms, report)?;
     let e = *tape.eager();
     let gradients = tape.into_gradients(&seeds)?;
     let norms = Norms::of(&e, &gradients)?;
     report.push("grad_norm", norms.total);
     report.gradients = norms.each;
     Ok(gradients)
+}
+
+/// As [`gradients`], which go to the other processes as they are made. Of this process's alone no length is reported.
+///
+/// # Errors
+/// As [`gradients`]; those of the exchange.
+pub fn send_gradients(
+    tape: Tape<'_>,
+    terms: &[Term],
+    report: &mut Report,
+    reduction: &mut Reduction<'_>,
+) -> Result<()> {
+    let seeds = seeds(&tape, terms, report)?;
+    tape.gradients_as_made(&seeds, &mut |name, gradient| reduction.add(name, &gradient))
+}
+
+/// Reports the terms, and where the gradients of those that count begin.
+fn seeds<'a>(tape: &Tape<'_>, terms: &'a [Term], report: &mut Report) -> Result<Vec<(&'a Var, Tensor)>> {
+    for term in terms {
+        report.push(&term.name, term.reported()?);
+    }
+    report.push("total", total(terms)?);
+    let counted = terms.iter().filter(|t| t.weight * t.factor != 0.0);
+    counted.map(|term| Ok((&term.value, term.seed(tape)?))).collect()
 }

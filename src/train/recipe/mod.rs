@@ -145,6 +145,9 @@ pub struct Loss {
     pub commit_beta: f64,
     /// Weight of the entropy.
     pub entropy_ratio: f64,
+    /// Whether it is the entropy of all processes' latents, as it is of one process's; or the mean of each one's (the
+    /// paper's).
+    pub gather: bool,
     /// What squared distances are divided by in it.
     pub entropy_temperature: f64,
     /// Weight of the disentanglement.
@@ -164,6 +167,7 @@ impl Default for Loss {
             vq_weight: 1.0,
             commit_beta: 0.25,
             entropy_ratio: 0.03,
+            gather: false,
             entropy_temperature: 0.01,
             disentangle_ratio: 0.1,
             semantic_weight: 0.5,

@@ -1,0 +1,203 @@
+//! Several processes that train one model: who takes part, and how they exchange what a step needs.
+//!
+//! MPI starts the processes and carries the bytes (feature `mpi`). Without it, and without `mpirun`, a [`Group`] is one
+//! process, and every exchange is the identity.
+
+mod gather;
+#[cfg(feature = "mpi")]
+mod mpi;
+mod reduction;
+
+pub use gather::GatherRows;
+pub use reduction::Reduction;
+
+use crate::error::{Error, Result};
+use std::sync::Arc;
+
+/// The processes of a run. Every exchange is one that all of them make, in the same order.
+#[derive(Clone, Default)]
+pub struct Group(Option<Arc<dyn Carrier>>);
+
+/// What carries the bytes of more than one process.
+trait Carrier: Send + Sync {
+    /// This process's number, from 0.
+    fn rank(&self) -> usize;
+    /// How many there are.
+    fn size(&self) -> usize;
+    /// The machine that a process runs on.
+    fn host(&self, rank: usize) -> &str;
+    /// Begins to add the values of all processes.
+    fn start_sum(&self, values: Vec<f32>) -> Result<Box<dyn Pending>>;
+    /// What every process gives, `mine.len()` bytes each, in the order of ranks.
+    fn gather(&self, mine: Vec<u8>) -> Result<Vec<u8>>;
+    /// Ends it in good order, when all do.
+    fn leave(&self) -> Result<()>;
+}
+
+/// A sum that is under way.
+trait Pending {
+    /// Waits for it.
+    fn wait(self: Box<Self>) -> Result<Vec<f32>>;
+}
+
+/// What launchers tell a process of how many there are.
+const LAUNCHERS: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE"];
+
+impl Group {
+    /// The processes that `mpirun` started together, or this one alone.
+    ///
+    /// # Errors
+    /// `Unsupported` when there are several and this build has no MPI; `Device` when MPI does not start.
+    pub fn join() -> Result<Group> {
+        match Group::told() {
+            1 => Ok(Group::default()),
+            size => Group::several(size),
+        }
+    }
+
+    /// How many processes the launcher started together, this one among them.
+    pub fn told() -> usize {
+        let told = LAUNCHERS.iter().filter_map(|name| std::env::var(name).ok()?.parse().ok());
+        told.max().unwrap_or(1).max(1)
+    }
+
+    #[cfg(feature = "mpi")]
+    fn several(_: usize) -> Result<Group> {
+        Ok(Group(Some(Arc::new(mpi::World::start()?))))
+    }
+
+    #[cfg(not(feature = "mpi"))]
+    fn several(size: usize) -> Result<Group> {
+        Err(Error::unsupported(format!(
+            "{size} processes were started together, and this build has no MPI: build it with --features mpi"
+        )))
+    }
+
+    /// This process's number, from 0.
+    pub fn rank(&self) -> usize {
+        self.0.as_ref().map_or(0, |carrier| carrier.rank())
+    }
+
+    /// How many processes there are.
+    pub fn size(&self) -> usize {
+        self.0.as_ref().map_or(1, |carrier| carrier.size())
+    }
+
+    /// Whether this is the process that writes and speaks.
+    pub fn leads(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// `"rank 1 on HOST"`: for messages; nothing for a process that is alone.
+    pub fn name(&self, rank: usize) -> String {
+        self.0.as_ref().map_or_else(String::new, |carrier| format!("rank {rank} on {}", carrier.host(rank)))
+    }
+
+    /// What every process gives, in the order of ranks; all give as many bytes.
+    ///
+    /// # Errors
+    /// `Device` when a process does not come.
+    pub fn gather(&self, mine: Vec<u8>) -> Result<Vec<u8>> {
+        match &self.0 {
+            Some(carrier) => carrier.gather(mine),
+            None => Ok(mine),
+        }
+    }
+
+    /// The run is over for all. A process that ends without it takes the others with it, by `mpirun`.
+    ///
+    /// # Errors
+    /// `Device` when MPI has ended before.
+    pub fn leave(&self) -> Result<()> {
+        self.0.as_ref().map_or(Ok(()), |carrier| carrier.leave())
+    }
+
+    /// The numbers of every process, in the order of ranks; all give as many.
+    ///
+    /// # Errors
+    /// As [`Group::gather`].
+    pub fn gather_numbers(&self, mine: &[f64]) -> Result<Vec<Vec<f64>>> {
+        if self.size() == 1 {
+            return Ok(vec![mine.to_vec()]);
+        }
+        let all = self.gather(mine.iter().flat_map(|x| x.to_le_bytes()).collect())?;
+        let numbers: Vec<f64> = all
+            .chunks_exact(size_of::<f64>())
+            .map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap_or_default()))
+            .collect();
+        if numbers.len() != mine.len() * self.size() {
+            return Err(Error::internal("ranks gave numbers of different counts"));
+        }
+        Ok(match mine.len() {
+            0 => vec![Vec::new(); self.size()],
+            each => numbers.chunks_exact(each).map(<[f64]>::to_vec).collect(),
+        })
+    }
+
+    /// Codes of every process, in the order of ranks; all give as many.
+    ///
+    /// # Errors
+    /// As [`Group::gather`].
+    pub fn gather_codes(&self, mine: &[u32]) -> Result<Vec<u32>> {
+        if self.size() == 1 {
+            return Ok(mine.to_vec());
+        }
+        let all = self.gather(mine.iter().flat_map(|x| x.to_le_bytes()).collect())?;
+        let words = all.chunks_exact(size_of::<u32>());
+        Ok(words.map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap_or_default())).collect())
+    }
+
+    /// Codes of every process, in the order of ranks, of each as many as it has.
+    ///
+    /// # Errors
+    /// As [`Group::gather`].
+    pub fn gather_lists(&self, mine: &[u32]) -> Result<Vec<u32>> {
+        let counts = self.gather_codes(&[mine.len() as u32])?;
+        let most = counts.iter().copied().max().unwrap_or(0) as usize;
+        let mut padded = mine.to_vec();
+        padded.resize(most, 0);
+        let all = self.gather_codes(&padded)?;
+        let lists = all.chunks_exact(most.max(1)).zip(&counts);
+        Ok(lists.flat_map(|(list, &count)| &list[..count as usize]).copied().collect())
+    }
+
+    /// Whether any process says so.
+    ///
+    /// # Errors
+    /// As [`Group::gather`].
+    pub fn any(&self, mine: bool) -> Result<bool> {
+        Ok(self.gather(vec![u8::from(mine)])?.contains(&1))
+    }
+
+    /// Refuses to go on unless all processes say the same of `what`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` that names the first process that says another thing than rank 0; as [`Group::gather`].
+    pub fn agree(&self, what: &str, mine: u32) -> Result<()> {
+        let all = self.gather(mine.to_le_bytes().to_vec())?;
+        let mut said = all.chunks_exact(size_of::<u32>());
+        let first = said.next().map(<[u8]>::to_vec);
+        match said.position(|other| Some(other) != first.as_deref()) {
+            Some(at) => Err(Error::invalid(format!(
+                "{} has another {what} than {}: all processes of a run need the same",
+                self.name(at + 1),
+                self.name(0)
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// This process's part of a batch.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the batch is not as many for each.
+    pub fn share(&self, batch: usize) -> Result<usize> {
+        match batch % self.size() {
+            0 => Ok(batch / self.size()),
+            _ => Err(Error::invalid(format!(
+                "run.batch = {batch} pictures for {} processes: not as many for each",
+                self.size()
+            ))),
+        }
+    }
+}
