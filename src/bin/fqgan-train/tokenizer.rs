@@ -77,7 +77,10 @@ fn train(args: &Args, recipe: &Recipe, group: &Group) -> Result<()> {
     }
     let device = Device::named(&args.device, args.threads)?;
     if group.size() > 1 && device.name() != "cpu" {
-        return Err(Error::unsupported(format!("several processes train on the processor, not on {}", device.name())));
+        return Err(Error::unsupported(format!(
+            "several processes train on the processor, not on {}",
+            device.name()
+        )));
     }
     let teachers = args.networks.open(recipe)?;
     let trainer = trainer(args, recipe, &device, teachers)?.with_group(group);
