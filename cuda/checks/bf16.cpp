@@ -119,6 +119,7 @@ void elementwise(size_t count) {
     same("multiply_forward", grid, 256, 0, {in, input(count / 5), out, n, size(Size(count / 5))});
     same("activation_forward", grid, 256, 0, {in, out, n, real(0.2f)});
     same("activation_backward", grid, 256, 0, {in, in, out, n, real(0.2f)});
+    same("scale_forward", grid, 256, 0, {in, out, n, real(0.3f)});
     same("straight_through_forward", grid, 256, 0, {in, in, out, n});
     same("gate_forward", grid, 256, 0, {in, in, out, n});
     same("gate_backward", grid, 256, 0, {in, in, in, out, out, n});
@@ -190,6 +191,8 @@ void pictures(int n, int h, int w, int c) {
     }
     same("concat_frame", grid, 256, 0,
          {in, larger, larger_pixels, size(3), height, width, rows, columns, channels, size(1), size(0)});
+    // Two zeros above and to the left, one below and to the right.
+    same("blur_forward", grid, 256, 0, {in, out, pixels, size(3), height, width, height, width, channels, size(2)});
     for (int mean : {0, 1}) {
         // Three by three, a step of one, a pixel of padding.
         same("pool_forward", grid, 256, 0,

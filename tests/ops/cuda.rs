@@ -8,7 +8,7 @@ use fqgan::tensor::Tensor;
 use std::sync::{Arc, OnceLock};
 
 /// Operations that have no kernels yet.
-const LACKING: &[&str] = &["batch_deviation", "blur", "scale"];
+const LACKING: &[&str] = &[];
 
 /// Operations whose gradient has none yet.
 const LACKING_GRADIENT: &[&str] = &[];

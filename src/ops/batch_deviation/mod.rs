@@ -1,6 +1,9 @@
 //! How different the pictures of a batch are from each other, told to a discriminator as one more channel, so that a
 //! generator that always makes the same is found out (minibatch standard deviation; Karras et al., 2018).
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{dims, expect, expect_type, inputs};
 use crate::backend::Device;
 use crate::backend::cpu::Parts;
@@ -56,23 +59,27 @@ impl Op for BatchDeviation {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let [n, h, w, c] = dims("x", all[0].desc())?;
-        let (g, x) = (self.size(n), all[0].data::<f32>()?);
-        let (sets, each, places) = (n / g, h * w * c, h * w);
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(sets, |_, set| {
-                let sum: f64 = (0..each).map(|at| spread(x, [set, sets, g], each, at)[1]).sum();
-                for picture in (set..n).step_by(sets) {
-                    // SAFETY: a picture is of one set.
-                    let to = unsafe { parts.slice(picture * places..(picture + 1) * places) };
-                    to.fill((sum / each as f64) as f32);
-                }
-            }),
+            Device::Cuda(cuda) => {
+                cuda::forward(self.size(all[0].shape()[0]), cx, cuda, all[0], &mut outputs[0])
+            }
+            Device::Cpu(cpu) => {
+                let [n, h, w, c] = dims("x", all[0].desc())?;
+                let (g, x) = (self.size(n), all[0].data::<f32>()?);
+                let (sets, each, places) = (n / g, h * w * c, h * w);
+                let parts = Parts::new(outputs[0].data_mut::<f32>()?);
+                cpu.pool.blocks(sets, |_, set| {
+                    let sum: f64 = (0..each).map(|at| spread(x, [set, sets, g], each, at)[1]).sum();
+                    for picture in (set..n).step_by(sets) {
+                        // SAFETY: a picture is of one set.
+                        let to = unsafe { parts.slice(picture * places..(picture + 1) * places) };
+                        to.fill((sum / each as f64) as f32);
+                    }
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
@@ -113,28 +120,32 @@ impl Op for Rule {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let [n, h, w, c] = dims("x", all[0].desc())?;
-        let (g, x, dy) = (self.0.size(n), all[0].data::<f32>()?, all[1].data::<f32>()?);
-        let (sets, each, places) = (n / g, h * w * c, h * w);
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => cpu.pool.blocks(sets, |_, set| {
-                let of = |picture: usize| &dy[picture * places..(picture + 1) * places];
-                let pictures = (set..n).step_by(sets);
-                let sum: f64 = pictures.clone().flat_map(of).map(|&dy| f64::from(dy)).sum();
-                for at in 0..each {
-                    let [mean, deviation] = spread(x, [set, sets, g], each, at);
-                    for picture in pictures.clone() {
-                        // SAFETY: a picture is of one set.
-                        let to = unsafe { parts.slice(picture * each + at..picture * each + at + 1) };
-                        let from = f64::from(x[picture * each + at]) - mean;
-                        to[0] = (sum * from / (g as f64 * deviation * each as f64)) as f32;
+            Device::Cuda(cuda) => {
+                cuda::backward(self.0.size(all[0].shape()[0]), cx, cuda, all, &mut outputs[0])
+            }
+            Device::Cpu(cpu) => {
+                let [n, h, w, c] = dims("x", all[0].desc())?;
+                let (g, x, dy) = (self.0.size(n), all[0].data::<f32>()?, all[1].data::<f32>()?);
+                let (sets, each, places) = (n / g, h * w * c, h * w);
+                let parts = Parts::new(outputs[0].data_mut::<f32>()?);
+                cpu.pool.blocks(sets, |_, set| {
+                    let of = |picture: usize| &dy[picture * places..(picture + 1) * places];
+                    let pictures = (set..n).step_by(sets);
+                    let sum: f64 = pictures.clone().flat_map(of).map(|&dy| f64::from(dy)).sum();
+                    for at in 0..each {
+                        let [mean, deviation] = spread(x, [set, sets, g], each, at);
+                        for picture in pictures.clone() {
+                            // SAFETY: a picture is of one set.
+                            let to = unsafe { parts.slice(picture * each + at..picture * each + at + 1) };
+                            let from = f64::from(x[picture * each + at]) - mean;
+                            to[0] = (sum * from / (g as f64 * deviation * each as f64)) as f32;
+                        }
                     }
-                }
-            }),
+                });
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

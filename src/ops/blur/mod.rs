@@ -7,6 +7,8 @@ use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
+#[cfg(feature = "cuda")]
+use crate::ops::launch::{int, pixels};
 use crate::tensor::{DType, Desc, Tensor};
 
 /// Of an axis.
@@ -55,7 +57,9 @@ impl Op for Blur {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => Err(cx.unsupported(Self::NAME, all[0].desc())),
+            Device::Cuda(cuda) => {
+                pixels(cuda, "fqgan_blur_forward_f32", all[0], &mut outputs[0], &[int(self.before)?])
+            }
             Device::Cpu(cpu) => filter(cpu, self.before, all[0], &mut outputs[0]),
         }
     }

@@ -1,5 +1,8 @@
 //! A number times everything: what keeps the sizes of weights alike (the equalised learning rate of Karras et al., 2018).
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::check::{expect_type, inputs};
 use super::elementwise::{Binary, map};
 use crate::backend::Device;
@@ -37,13 +40,15 @@ impl Op for Scale {
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let x = all[0].data::<f32>()?;
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => return Err(cx.unsupported(Self::NAME, all[0].desc())),
-            Device::Cpu(cpu) => map(cpu, *self, x, x, outputs[0].data_mut::<f32>()?),
+            Device::Cuda(cuda) => cuda::scale(self.0, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let x = all[0].data::<f32>()?;
+                map(cpu, *self, x, x, outputs[0].data_mut::<f32>()?);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
