@@ -120,6 +120,7 @@ fn an_error_struct_of_no_size_fails_the_call() {
 }
 
 /// With the device feature absent, the message says so rather than that there is no such GPU.
+#[cfg(not(feature = "cuda"))]
 #[test]
 fn cuda_is_a_device_error_here() {
     let (status, text) = create(&fqgan_runtime_options { device: FQGAN_DEVICE_CUDA, ..options() });
