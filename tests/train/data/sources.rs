@@ -82,7 +82,7 @@ fn refusals() {
     assert!(refusal(root).contains("no pictures there"));
     assert_eq!(Pictures::open(root.join("nowhere")).unwrap_err().status(), Status::Io);
     write(root, &[("one/a.png", &png), ("two/a/a.png", &png), ("two/b.png", &png), ("a.zip", b"PK")]);
-    assert!(refusal(&root.join("a.zip")).contains("expected a folder, or a tar"));
+    assert!(refusal(&root.join("a.zip")).contains("expected a folder, an .npz, or a tar"));
     assert!(refusal(&root.join("two")).contains("pictures beside folders"));
     write(root, &[("x.tar", b"")]);
     assert!(refusal(root).contains("tars beside folders or pictures"));
