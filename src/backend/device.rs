@@ -1,7 +1,7 @@
 use super::arena::{Arena, Heap};
 use super::cpu::Cpu;
 #[cfg(feature = "cuda")]
-use super::cuda::Cuda;
+use super::cuda::{Cuda, Graph};
 use crate::error::{Error, Result};
 use crate::tensor::{Allocate, Desc, Storage, Tensor};
 use std::fmt;
@@ -125,6 +125,24 @@ impl Device {
         }
     }
 
+    /// Notes down what `work` starts, so that it can be started again as one; nothing of it runs now. `None`, without a
+    /// look at `work`, on a device that gains nothing by that. The work must have run once with the same workspace, which
+    /// serves nothing else as long as the recording is there, and must neither wait for anything nor bring anything from
+    /// the processor.
+    ///
+    /// # Errors
+    /// Those of `work`; `Device`; `Internal` for work that cannot be noted down.
+    pub fn record(&self, work: impl FnOnce() -> Result<()>) -> Result<Option<Recording>> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => Ok(Some(Recording::Cuda(Graph::capture(cuda, work)?))),
+            Device::Cpu(_) => {
+                drop(work);
+                Ok(None)
+            }
+        }
+    }
+
     /// The same elements where the processor can read them, as soon as all that was started is done.
     ///
     /// # Errors
@@ -137,6 +155,26 @@ impl Device {
             Device::Cuda(_) if !tensor.storage().on_device() => Ok(tensor.clone()),
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda.download(tensor, &Host(workspace)),
+        }
+    }
+}
+
+/// Work that was noted down: see [`Device::record`].
+pub enum Recording {
+    /// On a GPU.
+    #[cfg(feature = "cuda")]
+    Cuda(Graph),
+}
+
+impl Recording {
+    /// Starts the work.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub fn start(&self) -> Result<()> {
+        match *self {
+            #[cfg(feature = "cuda")]
+            Recording::Cuda(ref graph) => graph.start(),
         }
     }
 }

@@ -6,4 +6,4 @@ pub mod cpu;
 pub mod cuda;
 mod device;
 
-pub use device::{Device, Lease, Workspace, Workspaces};
+pub use device::{Device, Lease, Recording, Workspace, Workspaces};

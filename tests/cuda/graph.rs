@@ -37,3 +37,37 @@ fn waiting_is_refused() {
     assert!(Graph::capture(&cuda, || cuda.synchronize()).is_err());
     cuda.synchronize().unwrap();
 }
+
+/// Other threads go on meanwhile: what they start is not part of what is noted down.
+#[test]
+fn one_thread_is_noted_down() {
+    let cuda = Arc::new(Cuda::new(0).unwrap());
+    let device = Device::Cuda(Arc::clone(&cuda));
+    let workspace = device.workspace(None);
+    let e = Eager::new(&device, &workspace);
+    let ones = Tensor::from_slice([9], &[1.0f32; 9]).unwrap();
+    let (x, mut y) = (device.keep(&ones).unwrap(), device.keep(&ones).unwrap());
+    e.run(&Add, &[&x, &x]).unwrap();
+    let now = |t: &Tensor| t.on_host().unwrap().data::<f32>().unwrap()[0];
+    let elsewhere = || {
+        let workspace = device.workspace(None);
+        let [sum] = Eager::new(&device, &workspace).run(&Add, &[&x, &x]).unwrap();
+        now(&sum)
+    };
+    let graph = Graph::capture(&cuda, || {
+        assert!(cuda.capturing() && Graph::capture(&cuda, || Ok(())).is_err());
+        let other = std::thread::scope(|scope| scope.spawn(elsewhere).join().unwrap());
+        assert_eq!(other, 2.0);
+        let [sum] = e.run(&Add, &[&x, &x])?;
+        cuda.copy(&sum, &mut y)
+    })
+    .unwrap();
+    assert!(!cuda.capturing());
+    assert_eq!(now(&y), 1.0);
+    graph.start().unwrap();
+    assert_eq!(now(&y), 2.0);
+    // One that fails leaves nothing behind.
+    assert!(Graph::capture(&cuda, || device.upload(&ones, &workspace).map(drop)).is_err());
+    assert!(!cuda.capturing());
+    assert_eq!(elsewhere(), 2.0);
+}

@@ -68,8 +68,29 @@ pub(super) struct Blas(Mutex<Option<Handle>>);
 
 struct Handle {
     raw: cublasHandle_t,
+    /// Where its work goes.
+    stream: *mut c_void,
     /// Kept for as long as the handle.
-    _workspace: Storage,
+    workspace: Storage,
+}
+
+impl Handle {
+    /// Sends its work where the device sends this thread's.
+    fn turn_to(&mut self, cuda: &Cuda) -> Result<()> {
+        let stream = cuda.driver.stream().cast();
+        if stream == self.stream {
+            return Ok(());
+        }
+        let at = self.workspace.unique_address()? as *mut c_void;
+        // SAFETY: the stream is alive; the workspace lives as long as the handle. Setting a stream takes the workspace
+        // away, so that comes first.
+        unsafe {
+            check("turning cuBLAS to a stream", cublas_sys::cublasSetStream_v2(self.raw, stream.cast()))?;
+            check("turning cuBLAS to a stream", cublasSetWorkspace_v2(self.raw, at, WORKSPACE))?;
+        }
+        self.stream = stream;
+        Ok(())
+    }
 }
 
 // SAFETY: a handle may be used from any thread, by one at a time.
@@ -96,19 +117,11 @@ fn open(cuda: &Cuda) -> Result<Handle> {
     if let Some(why) = missing(Library::Blas) {
         return Err(Error::device(format!("cuBLAS is not installed: {why}")));
     }
-    let mut workspace = cuda.memory().allocate(WORKSPACE)?;
+    let workspace = cuda.memory().allocate(WORKSPACE)?;
     let mut raw = null_mut();
     // SAFETY: writes a handle.
     check("opening cuBLAS", unsafe { cublas_sys::cublasCreate_v2(&mut raw) })?;
-    let at = workspace.unique_address()? as *mut c_void;
-    let handle = Handle { raw, _workspace: workspace };
-    // SAFETY: the stream is the device's; the workspace lives as long as the handle. Setting a stream takes the
-    // workspace away, so that comes first.
-    unsafe {
-        check("opening cuBLAS", cublas_sys::cublasSetStream_v2(raw, cuda.driver.stream().cast()))?;
-        check("opening cuBLAS", cublasSetWorkspace_v2(raw, at, WORKSPACE))?;
-    }
-    Ok(handle)
+    Ok(Handle { raw, stream: null_mut(), workspace })
 }
 
 /// `cudaDataType_t`.
@@ -157,7 +170,9 @@ impl Cuda {
         if handle.is_none() {
             *handle = Some(open(self)?);
         }
-        let raw = handle.as_ref().map_or(null_mut(), |handle| handle.raw);
+        let handle = handle.as_mut().ok_or_else(|| Error::internal("cuBLAS was lost"))?;
+        handle.turn_to(self)?;
+        let raw = handle.raw;
         // cuBLAS counts along columns: out^T = b^T a^T, and a row-major matrix is its own turned one there.
         // SAFETY: counts were checked above, and all three are memory of this device; the factors are read in the call.
         let status = unsafe {

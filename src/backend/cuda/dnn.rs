@@ -78,7 +78,8 @@ impl Opened {
         unsafe {
             opened.check("opening cuDNN", opened.library.cudnnCreate(&mut handle))?;
             opened.handle = handle;
-            opened.check("opening cuDNN", opened.library.cudnnSetStream(handle, cuda.driver.stream()))?;
+            opened
+                .check("opening cuDNN", opened.library.cudnnSetStream(handle, cuda.driver.stream().cast()))?;
         }
         Ok(opened)
     }
@@ -248,6 +249,8 @@ impl Cuda {
         if pixels == 0 || outputs == 0 {
             return self.zero(out);
         }
+        // The library's stream stays the device's.
+        self.driver.not_while_capturing("a convolution")?;
         let mut opened = self.dnn.0.lock().unwrap_or_else(PoisonError::into_inner);
         let _entered = self.driver.enter()?;
         if opened.is_none() {

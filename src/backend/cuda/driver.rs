@@ -1,5 +1,8 @@
-//! CUDA's driver: the one file that knows `cust`. Its functions are found at run time, see `cuda/shim/shim.h`.
+//! CUDA's driver: the one place that knows `cust`. Its functions are found at run time, see `cuda/shim/shim.h`.
 
+mod capture;
+
+use super::counts::Counters;
 use crate::error::{Error, Result};
 use cust::context::Context;
 use cust::sys::{self, CUresult};
@@ -36,6 +39,7 @@ pub(super) struct Driver {
     /// What it made itself, and what goes with it.
     own_stream: bool,
     primary: Option<Context>,
+    pub counters: Counters,
 }
 
 // SAFETY: the driver's functions may be called from any thread; handles are only passed to it.
@@ -112,6 +116,7 @@ impl Driver {
             name,
             own_stream: false,
             primary,
+            counters: Counters::default(),
         };
         if own_stream {
             let _entered = driver.enter()?;
@@ -146,9 +151,9 @@ impl Driver {
         &self.name
     }
 
-    /// The stream, for libraries.
-    pub fn stream(&self) -> *mut c_void {
-        self.stream.cast()
+    /// Where work of this thread goes: to the stream, or to what notes it down.
+    pub fn stream(&self) -> sys::CUstream {
+        capture::of(self).unwrap_or(self.stream)
     }
 
     /// Makes the context current on this thread until the guard is dropped.
@@ -161,6 +166,7 @@ impl Driver {
     /// Memory of the GPU, ready for work that is started after.
     pub fn allocate(&self, bytes: usize) -> Result<usize> {
         let _entered = self.enter()?;
+        self.counters.allocations.add();
         let mut address = 0;
         // SAFETY: writes an address.
         let result = unsafe { sys::cuMemAllocAsync(&mut address, bytes.max(1), self.stream) };
@@ -201,7 +207,9 @@ impl Driver {
     /// # Safety
     /// `bytes` can be read at `from` until the copy is done, and written at `to`.
     pub unsafe fn write(&self, to: usize, from: *const u8, bytes: usize) -> Result<()> {
+        self.not_while_capturing("a copy to the GPU")?;
         let _entered = self.enter()?;
+        self.counters.copies.add();
         // SAFETY: the caller's.
         check("copying to the GPU", unsafe {
             sys::cuMemcpyHtoDAsync_v2(to as u64, from.cast(), bytes, self.stream)
@@ -213,7 +221,9 @@ impl Driver {
     /// # Safety
     /// `bytes` can be written at `to` until the copy is done, and read at `from`.
     pub unsafe fn read(&self, to: *mut u8, from: usize, bytes: usize) -> Result<()> {
+        self.not_while_capturing("a copy from the GPU")?;
         let _entered = self.enter()?;
+        self.counters.copies.add();
         // SAFETY: the caller's.
         check("copying from the GPU", unsafe {
             sys::cuMemcpyDtoHAsync_v2(to.cast(), from as u64, bytes, self.stream)
@@ -228,7 +238,7 @@ impl Driver {
         let _entered = self.enter()?;
         // SAFETY: the caller's.
         check("copying on the GPU", unsafe {
-            sys::cuMemcpyDtoDAsync_v2(to as u64, from as u64, bytes, self.stream)
+            sys::cuMemcpyDtoDAsync_v2(to as u64, from as u64, bytes, self.stream())
         })
     }
 
@@ -239,12 +249,14 @@ impl Driver {
     pub unsafe fn zero(&self, to: usize, bytes: usize) -> Result<()> {
         let _entered = self.enter()?;
         // SAFETY: the caller's.
-        check("clearing memory", unsafe { sys::cuMemsetD8Async(to as u64, 0, bytes, self.stream) })
+        check("clearing memory", unsafe { sys::cuMemsetD8Async(to as u64, 0, bytes, self.stream()) })
     }
 
     /// Waits for all that was started.
     pub fn synchronize(&self) -> Result<()> {
+        self.not_while_capturing("waiting for the GPU")?;
         let _entered = self.enter()?;
+        self.counters.waits.add();
         // SAFETY: the stream is alive.
         check("waiting for the GPU", unsafe { sys::cuStreamSynchronize(self.stream) })
     }
@@ -260,6 +272,7 @@ impl Driver {
 
     /// Marks what has been started up to now.
     pub fn record(&self, event: &Event) -> Result<()> {
+        self.not_while_capturing("marking what was started")?;
         let _entered = self.enter()?;
         // SAFETY: both are alive.
         check("recording an event", unsafe { sys::cuEventRecord(event.0, self.stream) })
@@ -267,7 +280,9 @@ impl Driver {
 
     /// Waits for what was marked; at once where nothing was.
     pub fn wait(&self, event: &Event) -> Result<()> {
+        self.not_while_capturing("waiting for the GPU")?;
         let _entered = self.enter()?;
+        self.counters.waits.add();
         // SAFETY: it is alive.
         check("waiting for an event", unsafe { sys::cuEventSynchronize(event.0) })
     }
@@ -323,10 +338,11 @@ impl Driver {
         args: &mut [*mut c_void],
     ) -> Result<()> {
         let _entered = self.enter()?;
+        self.counters.kernels.add();
         let ([gx, gy, gz], [bx, by, bz]) = (grid, block);
         // SAFETY: the caller's.
         let result = unsafe {
-            let (function, stream) = (function.0, self.stream);
+            let (function, stream) = (function.0, self.stream());
             sys::cuLaunchKernel(
                 function,
                 gx,
@@ -344,31 +360,11 @@ impl Driver {
         check("starting a kernel", result)
     }
 
-    /// From here on, work is not started but noted down.
-    pub fn begin_capture(&self) -> Result<()> {
-        let _entered = self.enter()?;
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        // SAFETY: the stream is alive.
-        check("beginning a graph", unsafe { sys::cuStreamBeginCapture_v2(self.stream, mode) })
-    }
-
-    /// What was noted down, ready to be started as one.
-    pub fn end_capture(&self) -> Result<Graph> {
-        let _entered = self.enter()?;
-        let (mut graph, mut exec) = (null_mut(), null_mut());
-        // SAFETY: writes a handle; the graph is not used after it was destroyed.
-        unsafe {
-            check("ending a graph", sys::cuStreamEndCapture(self.stream, &mut graph))?;
-            let made = check("making a graph", sys::cuGraphInstantiateWithFlags(&mut exec, graph, 0));
-            let _ = sys::cuGraphDestroy(graph);
-            made?;
-        }
-        Ok(Graph(exec))
-    }
-
     /// Starts a graph.
     pub fn start(&self, graph: &Graph) -> Result<()> {
+        self.not_while_capturing("starting a graph")?;
         let _entered = self.enter()?;
+        self.counters.graphs.add();
         // SAFETY: the graph is alive; who captured it keeps the memory that it works on.
         check("starting a graph", unsafe { sys::cuGraphLaunch(graph.0, self.stream) })
     }

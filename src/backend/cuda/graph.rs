@@ -2,9 +2,8 @@
 
 use super::Cuda;
 use super::driver;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Operations that were noted down, with the addresses of the memory that they work on. Whoever captured it keeps that
 /// memory, and a workspace for it that nothing else uses.
@@ -14,25 +13,18 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Notes down what `work` would start. It must allocate nothing that was not allocated before: run it once first,
-    /// with the same workspace.
+    /// Notes down what `work` would start on this thread; other threads go on as before. It must wait for nothing and
+    /// copy nothing from or to the processor, and find all that is made at a first use made: run it once first, with the
+    /// same workspace.
     ///
     /// # Errors
-    /// Those of `work`; `Internal` when another graph is being captured.
+    /// Those of `work`; `Internal` for work that cannot be noted down, and when this thread already notes down other work.
     pub fn capture(cuda: &Arc<Cuda>, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
-        if cuda.capturing.swap(true, Ordering::AcqRel) {
-            return Err(Error::internal("two graphs were to be captured at once"));
-        }
-        let run = || {
-            cuda.driver.begin_capture()?;
-            let done = work();
-            // Ended in any case: the stream must not stay as it is.
-            let graph = cuda.driver.end_capture().map(|raw| Graph { cuda: Arc::clone(cuda), raw });
-            done.and(graph)
-        };
-        let graph = run();
-        cuda.capturing.store(false, Ordering::Release);
-        graph
+        let capture = cuda.driver.begin_capture()?;
+        let done = work();
+        // Ended in any case, after a panic when `capture` is dropped.
+        let graph = capture.end().map(|raw| Graph { cuda: Arc::clone(cuda), raw });
+        done.and(graph)
     }
 
     /// Starts it.

@@ -73,6 +73,11 @@ impl Arg {
         Arg(self.0.wrapping_add(bytes as u64))
     }
 
+    /// As it stands in a table of the device's memory.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
     /// A null pointer: what an operation does without.
     pub const NONE: Arg = Arg(0);
 }

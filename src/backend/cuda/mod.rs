@@ -3,6 +3,7 @@
 
 mod blas;
 mod convert;
+mod counts;
 mod dnn;
 mod driver;
 mod graph;
@@ -11,6 +12,7 @@ mod launch;
 mod memory;
 
 pub use blas::{Product, Side};
+pub use counts::Counts;
 pub use dnn::Convolution;
 pub use driver::Host;
 pub use graph::Graph;
@@ -25,7 +27,6 @@ use kernels::Kernels;
 use std::ffi::c_void;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A GPU to run on, and the stream that all its work goes to in order.
 pub struct Cuda {
@@ -34,8 +35,6 @@ pub struct Cuda {
     kernels: Kernels,
     blas: blas::Blas,
     dnn: dnn::Dnn,
-    /// Whether work is being noted down for a graph rather than started.
-    capturing: AtomicBool,
 }
 
 /// The most arguments of a kernel.
@@ -68,13 +67,17 @@ impl Cuda {
             kernels: Kernels::default(),
             blas: blas::Blas::default(),
             dnn: dnn::Dnn::default(),
-            capturing: AtomicBool::new(false),
         })
     }
 
     /// The GPU's name.
     pub fn name(&self) -> &str {
         self.driver.name()
+    }
+
+    /// How often something was asked of it since it was opened.
+    pub fn counts(&self) -> Counts {
+        self.driver.counters.now()
     }
 
     /// Where memory that is kept comes from.
@@ -141,9 +144,21 @@ impl Cuda {
         Tensor::new(*tensor.desc(), storage)
     }
 
-    /// Whether work is being noted down for a graph: nothing can be waited for then.
+    /// Writes the elements of a tensor of the processor's over those of one of this device's.
+    ///
+    /// # Errors
+    /// `Device`; `Internal` when that is shared, or of another size.
+    pub fn overwrite(&self, to: &mut Tensor, from: &Tensor) -> Result<()> {
+        let bytes = used(from, from.storage().len());
+        if used(to, to.storage().len()) != bytes {
+            return Err(Error::internal(format!("cannot write {} over {}", from.desc(), to.desc())));
+        }
+        self.memory.0.write(to.storage_mut().unique_address()?, &from.storage().as_bytes()?[..bytes])
+    }
+
+    /// Whether this thread is noting down work for a graph: nothing can be waited for then.
     pub fn capturing(&self) -> bool {
-        self.capturing.load(Ordering::Relaxed)
+        self.driver.capturing()
     }
 
     /// Fills a tensor with zeros.
