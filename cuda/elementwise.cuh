@@ -4,13 +4,12 @@
 #include "common.cuh"
 
 // f(x, y): from one element of each of K inputs (x[0] is nothing if there is none), one of each of M outputs; 16 bytes at
-// once, the last elements singly.
-// Any grid does; a thread a group of TOGETHER<T> is what it is for.
+// once, the last elements singly. This thread is number `thread` of `threads`.
 template <int M, class T, class F, class... In>
-__device__ __forceinline__ void map(Size count, T *const (&out)[M], F f, const In *...in) {
+__device__ __forceinline__ void map_among(Size thread, Size threads, Size count, T *const (&out)[M], F f,
+                                          const In *...in) {
     constexpr int K = sizeof...(In) > 0 ? sizeof...(In) : 1, N = TOGETHER<T>;
-    const Size step = Size(gridDim.x) * blockDim.x * N;
-    for (Size at = thread_of_grid() * N; at < count; at += step) {
+    for (Size at = thread * N; at < count; at += threads * N) {
         float x[K][N] = {}, y[M][N];
         const int left = count - at < N ? int(count - at) : N;
         [[maybe_unused]] int k = 0;
@@ -43,15 +42,21 @@ __device__ __forceinline__ void map(Size count, T *const (&out)[M], F f, const I
     }
 }
 
+// The same by all threads. Any grid does; a thread a group of TOGETHER<T> is what it is for.
+template <int M, class T, class F, class... In>
+__device__ __forceinline__ void map(Size count, T *const (&out)[M], F f, const In *...in) {
+    map_among(thread_of_grid(), Size(gridDim.x) * blockDim.x, count, out, f, in...);
+}
+
 // Elements that a block of `sum_part` adds up: the cut depends on the count alone.
 constexpr int PART = 4096;
 constexpr int MAP_THREADS = 256;
 
-// part[block] = the sum of f over the block's PART elements of each input: f32 in a thread, f64 from there on.
+// The sum of f over the PART elements of each input that are a block's: f32 in a thread, f64 from there on.
 template <class T, class F, class... In>
-__device__ __forceinline__ void sum_part(Size count, double *part, F f, const T *first, const In *...in) {
+__device__ __forceinline__ double sum_of_part(Size block, Size count, F f, const T *first, const In *...in) {
     constexpr int K = 1 + sizeof...(In), N = TOGETHER<T>;
-    const Size begin = Size(blockIdx.x) * PART, end = begin + PART < count ? begin + PART : count;
+    const Size begin = block * PART, end = begin + PART < count ? begin + PART : count;
     float sum = 0.0f;
     for (Size at = begin + threadIdx.x * N; at < end; at += MAP_THREADS * N) {
         float x[K][N];
@@ -74,7 +79,13 @@ __device__ __forceinline__ void sum_part(Size count, double *part, F f, const T 
             sum += i < left ? f(from) : 0.0f;
         }
     }
-    double all = block_sum(double(sum));
+    return block_sum(double(sum));
+}
+
+// part[block] = that sum.
+template <class T, class F, class... In>
+__device__ __forceinline__ void sum_part(Size count, double *part, F f, const T *first, const In *...in) {
+    const double all = sum_of_part(Size(blockIdx.x), count, f, first, in...);
     if (threadIdx.x == 0) {
         part[blockIdx.x] = all;
     }

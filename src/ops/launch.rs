@@ -62,7 +62,7 @@ pub fn warp_rows(rows: usize) -> Launch {
 }
 
 /// Elements of which a block of a sum makes one number of f64 (`PART` of `cuda/elementwise.cuh`).
-const PART: usize = 4096;
+pub const PART: usize = 4096;
 
 /// Arguments one after the other, and how many they are: at most 16.
 fn list(all: impl Iterator<Item = Result<Arg>>) -> Result<([Arg; 16], usize)> {

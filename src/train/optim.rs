@@ -3,7 +3,7 @@
 use crate::backend::Device;
 use crate::error::Result;
 use crate::exec::Eager;
-use crate::ops::optimizer::{Adam, Average, Length};
+use crate::ops::optimizer::{self, Adam, Average, Moved, lengths};
 use crate::tensor::{Desc, Tensor};
 use crate::train::recipe;
 use std::collections::BTreeMap;
@@ -35,13 +35,9 @@ impl Norms {
     /// # Errors
     /// The operation's.
     pub fn of(e: &Eager<'_>, gradients: &Tensors) -> Result<Norms> {
-        let mut norms = Norms::default();
-        for (name, gradient) in gradients {
-            let [length] = e.run(&Length, &[gradient])?;
-            norms.each.insert(name.clone(), super::value(&length)?);
-        }
-        norms.total = norms.each.values().map(|n| n * n).sum::<f64>().sqrt();
-        Ok(norms)
+        let lengths = lengths(e, &gradients.values().collect::<Vec<_>>())?;
+        let each: BTreeMap<String, f64> = gradients.keys().cloned().zip(lengths).collect();
+        Ok(Norms { total: each.values().map(|n| n * n).sum::<f64>().sqrt(), each })
     }
 
     /// The same of the sums of so many parts' gradients, divided by their number.
@@ -108,35 +104,50 @@ impl Optimizer {
         &mut self,
         e: &Eager<'_>,
         weights: &mut Tensors,
-        gradients: Tensors,
+        mut gradients: Tensors,
         norms: &Norms,
         [rate, scale]: [f64; 2],
     ) -> Result<()> {
         self.steps += 1;
         let settings = &self.settings;
-        let scale = scale * self.clip(norms);
-        for (name, gradient) in gradients {
-            let Some(weight) = weights.get_mut(&name) else { continue };
-            let decay = if weight.shape().len() >= 2 { settings.decay } else { 0.0 };
-            let [rate, eps] = [settings.rate * rate, settings.eps];
-            let op = Adam { rate, betas: settings.betas, eps, decay, step: self.steps, scale };
-            let first = moment(e, &mut self.first, &name, weight.desc())?;
-            let second = moment(e, &mut self.second, &name, weight.desc())?;
-            let [moved, m, v] = e.run(&op, &[weight, &gradient, &first, &second])?;
-            drop((first, second));
-            *weight = moved;
-            self.first.insert(name.clone(), m);
-            self.second.insert(name, v);
+        gradients.retain(|name, _| weights.contains_key(name));
+        for (name, gradient) in &gradients {
+            for moments in [&mut self.first, &mut self.second] {
+                if !moments.contains_key(name) {
+                    moments.insert(name.clone(), zero(e, gradient.desc())?);
+                }
+            }
         }
-        Ok(())
+        let op = Adam {
+            rate: settings.rate * rate,
+            betas: settings.betas,
+            eps: settings.eps,
+            decay: settings.decay,
+            step: self.steps,
+            scale: scale * self.clip(norms),
+        };
+        // All four by name, so in the same order.
+        let mut all: Vec<Moved<'_>> = gradients
+            .values()
+            .zip(of(&gradients, weights))
+            .zip(of(&gradients, &mut self.first))
+            .zip(of(&gradients, &mut self.second))
+            .map(|(((gradient, weight), first), second)| {
+                let decay = if weight.shape().len() >= 2 { settings.decay } else { 0.0 };
+                Moved { weight, gradient, first, second, decay }
+            })
+            .collect();
+        optimizer::step(e, &op, &mut all)
     }
 }
 
-/// A weight's moment, zero at first.
-fn moment(e: &Eager<'_>, all: &mut Tensors, name: &str, desc: &Desc) -> Result<Tensor> {
-    if let Some(moment) = all.remove(name) {
-        return Ok(moment);
-    }
+/// Those that have a gradient, by name.
+fn of<'a>(gradients: &Tensors, all: &'a mut Tensors) -> impl Iterator<Item = &'a mut Tensor> {
+    all.iter_mut().filter(|(name, _)| gradients.contains_key(*name)).map(|(_, tensor)| tensor)
+}
+
+/// A weight's moment at first.
+fn zero(e: &Eager<'_>, desc: &Desc) -> Result<Tensor> {
     e.cx().written::<f32>(desc.shape, |zero| {
         zero.fill(0.0);
         Ok(())
@@ -163,15 +174,15 @@ pub fn sum(e: &Eager<'_>, sum: &mut Tensors, more: Tensors) -> Result<()> {
 /// # Errors
 /// The operation's.
 pub fn average(e: &Eager<'_>, decay: f64, averages: &mut Tensors, weights: &Tensors) -> Result<()> {
+    let mut all: Vec<(&mut Tensor, &Tensor)> = averages
+        .iter_mut()
+        .filter_map(|(name, average)| weights.get(name).map(|weight| (average, weight)))
+        .collect();
+    optimizer::average(e, &Average { decay: decay as f32 }, &mut all)?;
     for (name, weight) in weights {
-        let next = match averages.get(name) {
-            Some(average) => {
-                let [next] = e.run(&Average { decay: decay as f32 }, &[average, weight])?;
-                next
-            }
-            None => weight.clone(),
-        };
-        averages.insert(name.clone(), next);
+        if !averages.contains_key(name) {
+            averages.insert(name.clone(), weight.clone());
+        }
     }
     Ok(())
 }

@@ -1,5 +1,8 @@
-use crate::table::{Case, check, random, refuses};
-use fqgan::ops::optimizer::{Adam, Average, Length};
+use crate::table::{Case, check, device, on, random, refuses, same_bits};
+use fqgan::backend::Device;
+use fqgan::backend::cpu::Isa;
+use fqgan::exec::Eager;
+use fqgan::ops::optimizer::{Adam, Average, Length, Moved, average, lengths, step};
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
 
@@ -52,6 +55,91 @@ fn corners() {
     let all = inputs(3);
     refuses(OP, &[&all[0], &random(1, &[4], DType::F32), &all[2], &all[3]], "gradient is f32 [4]");
     refuses(Average { decay: 0.5 }, &[&all[0], &random(1, &[4], DType::F32)], "weight is f32 [4]");
+}
+
+/// Many tensors at once: the first of some, a middle one and the last are empty.
+const SIZES: [usize; 9] = [0, 5, 4096, 4097, 0, 20000, 1, 8192, 0];
+
+/// Steps of Adam, averages and lengths of all tensors, after `rounds` rounds; half of the weights are held by somebody
+/// else, who must not see them move.
+fn many(device: &Device, rounds: u64) -> (Vec<Tensor>, Vec<f64>) {
+    on(device, |e| {
+        let up = |t: &Tensor| e.cx().upload(t).unwrap();
+        let mut all: Vec<Vec<Tensor>> = SIZES
+            .iter()
+            .map(|&n| inputs(n).iter().chain([&random(9, &[n], DType::F32)]).map(up).collect())
+            .collect();
+        let held: Vec<Tensor> = all.iter().step_by(2).map(|one| one[0].clone()).collect();
+        for round in 1..=rounds {
+            let mut moved = Vec::new();
+            for (i, one) in all.iter_mut().enumerate() {
+                let [weight, gradient, first, second, _] = &mut one[..] else { unreachable!() };
+                moved.push(Moved { weight, gradient, first, second, decay: 0.1 * i as f64 });
+            }
+            step(e, &Adam { step: round, ..OP }, &mut moved).unwrap();
+            let mut pairs = Vec::new();
+            for one in &mut all {
+                let (weight, rest) = one.split_first_mut().unwrap();
+                pairs.push((&mut rest[3], &*weight));
+            }
+            average(e, &Average { decay: 0.9 }, &mut pairs).unwrap();
+        }
+        for (held, &n) in held.iter().zip(SIZES.iter().step_by(2)) {
+            assert!(same_bits(&e.cx().download(held).unwrap(), &inputs(n)[0]), "{n}: what is held has moved");
+        }
+        let lengths = lengths(e, &all.iter().map(|one| &one[0]).collect::<Vec<_>>()).unwrap();
+        (all.iter().flatten().map(|t| e.cx().download(t).unwrap()).collect(), lengths)
+    })
+}
+
+/// The same as one tensor after the other.
+fn one_by_one(e: &Eager<'_>, rounds: u64) -> (Vec<Tensor>, Vec<f64>) {
+    let (mut all, mut lengths) = (Vec::new(), Vec::new());
+    for (i, &n) in SIZES.iter().enumerate() {
+        let mut average = random(9, &[n], DType::F32);
+        let [mut weight, gradient, mut m, mut v] = <[Tensor; 4]>::try_from(inputs(n)).unwrap();
+        for round in 1..=rounds {
+            let op = Adam { step: round, decay: 0.1 * i as f64, ..OP };
+            [weight, m, v] = e.run(&op, &[&weight, &gradient, &m, &v]).unwrap();
+            [average] = e.run(&Average { decay: 0.9 }, &[&average, &weight]).unwrap();
+        }
+        let [length] = e.run(&Length, &[&weight]).unwrap();
+        lengths.push(f64::from(length.data::<f32>().unwrap()[0]));
+        all.extend([weight, gradient, m, v, average]);
+    }
+    (all, lengths)
+}
+
+#[test]
+fn all_tensors_at_once() {
+    let cpu = device(Isa::best(), 2);
+    let (want, want_lengths) = on(&cpu, |e| one_by_one(e, 3));
+    let (got, got_lengths) = many(&cpu, 3);
+    assert!(want.iter().zip(&got).all(|(want, got)| same_bits(want, got)));
+    assert_eq!(got_lengths, want_lengths);
+    #[cfg(feature = "cuda")]
+    {
+        use crate::table::{Wide, close};
+        let (got, got_lengths) = many(crate::cuda::device(), 3);
+        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+            close(&format!("tensor {i}"), &Wide::of(got).data, &Wide::of(want).data, 4e-7);
+        }
+        close("lengths", &got_lengths, &want_lengths, 2e-7);
+    }
+    on(&cpu, |e| assert!(lengths(e, &[]).unwrap().is_empty()));
+}
+
+/// A step takes as many launches of kernels for many tensors as for few.
+#[cfg(feature = "cuda")]
+#[test]
+fn launches_do_not_grow_with_tensors() {
+    use fqgan::backend::cuda::Cuda;
+    let cuda = std::sync::Arc::new(Cuda::new(0).unwrap());
+    let device = Device::Cuda(std::sync::Arc::clone(&cuda));
+    let before = cuda.counts();
+    many(&device, 4);
+    // Adam and the average each round, the lengths in two.
+    assert_eq!((cuda.counts() - before).kernels, 4 * 2 + 2);
 }
 
 proptest! {

@@ -1,9 +1,13 @@
 //! One step of an optimiser on one tensor: Adam with decoupled weight decay, the average of the weights, and the
-//! length of a gradient. The new values are outputs, the old ones go back to the workspace.
+//! length of a gradient. The new values are outputs, the old ones go back to the workspace. [`step`], [`average`] and
+//! [`lengths`] do the same for all tensors of a network.
 
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod many;
+
+pub use many::{Moved, average, lengths, step};
 
 use super::check::{expect, expect_type, inputs};
 use super::elementwise::{Binary, map, sum};
@@ -85,7 +89,7 @@ impl Op<3> for Adam {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 3]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(cuda) => cuda::adam(self, cuda, all, outputs),
+            Device::Cuda(cuda) => cuda::adam(self, cx, cuda, all, outputs),
             Device::Cpu(cpu) => cpu::adam(self, cpu, all, outputs),
         }
     }
@@ -126,7 +130,7 @@ impl Op for Average {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(cuda) => cuda::average(self.decay, cuda, all, &mut outputs[0]),
+            Device::Cuda(cuda) => cuda::average(self, cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => {
                 let (average, weight) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
                 map(cpu, *self, average, weight, outputs[0].data_mut::<f32>()?);
