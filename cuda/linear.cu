@@ -1,14 +1,33 @@
-// What a fully connected layer has beside its products: the scale of a quantised weight, bias, activation and residual
-// after them, and the slope of the activation in the rule. Activations: 0 none, 1 ReLU, 2 SiLU, 3 GELU with the error
-// function, 4 x sigmoid(1.702 x).
+// What a fully connected layer has beside cuBLAS's products: the scale of a quantised weight, bias, activation and
+// residual after them, and the slope of the activation in the rule. And whole layers for few rows of x, where the weight is
+// read once, in the type that it has. Activations: 0 none, 1 ReLU, 2 SiLU, 3 GELU with the error function, 4
+// x sigmoid(1.702 x).
 //
 // after    bytes: y twice, a residual once    flops: 3 to 20 an element    bound: memory
 // slope    bytes: three times z               flops: 20 an element         bound: memory
+// few      bytes: the weight once             flops: 2 rows an element     bound: memory; for 16 rows about as much the
+//          first-level cache, which has to give 4 rows bytes of x for each `outputs` elements of the weight
+//
+// A warp of `few` has 2 outputs (4 where rows are more than 2), its lanes 16 bytes of each row of the weight at a time (8 of
+// bytes). Which elements a lane adds up, and in which order, depends on k alone: a row of x gives the same bits beside any
+// others.
 //
 // Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
 //                                                            sm_80   |         sm_90a
 // linear_after_bf16                     256 threads  32      0  64   |  32      0  64
 // linear_after_f32                      256 threads  30      0  64   |  32      0  64
+// linear_few16_bf16                     128 threads 176      0   8   | 174      0   8
+// linear_few16_f16                      128 threads 176      0   8   | 174      0   8
+// linear_few16_f32                      128 threads 167      0  12   | 166      0  12
+// linear_few16_i8                       128 threads 174      0   8   | 203      0   8
+// linear_few2_bf16                      128 threads  42      0  40   |  40      0  48
+// linear_few2_f16                       128 threads  42      0  40   |  40      0  48
+// linear_few2_f32                       128 threads  52      0  36   |  53      0  36
+// linear_few2_i8                        128 threads  43      0  40   |  40      0  48
+// linear_few8_bf16                      128 threads 128      0  16   | 128      0  16
+// linear_few8_f16                       128 threads 128      0  16   | 128      0  16
+// linear_few8_f32                       128 threads  96      0  20   |  96      0  20
+// linear_few8_i8                        128 threads 128      0  16   | 127      0  16
 // linear_slope_bf16                     256 threads  32      0  64   |  32      0  64
 // linear_slope_f32                      256 threads  31      0  64   |  32      0  64
 
@@ -88,6 +107,93 @@ __device__ __forceinline__ void after(const T *y, const float *scale, const floa
     }
 }
 
+// Warps of a block of `few`, and outputs that a warp has for so many rows.
+constexpr int FEW_WARPS = 4, FEW_THREADS = FEW_WARPS * WARP;
+template <int ROWS> constexpr int FEW_OUTPUTS = ROWS > 2 ? 4 : 2;
+// Elements of a row that a lane reads at once: 16 bytes, of bytes 8, for which there are enough registers.
+template <class T> constexpr int FEW_TOGETHER = TOGETHER<T> < 8 ? TOGETHER<T> : 8;
+
+// What a row of x has for one output: two products where it is gated.
+struct After {
+    const float *scale, *scale_up, *bias, *residual;
+    int activation;
+
+    __device__ __forceinline__ float operator()(float v, int column, Size at) const {
+        v *= scale ? scale[column] : 1.0f;
+        v = activate(v + (bias ? bias[column] : 0.0f), activation);
+        return v + (residual ? residual[at] : 0.0f);
+    }
+    __device__ __forceinline__ float operator()(float gate, float up, int column) const {
+        return silu(gate * (scale ? scale[column] : 1.0f)) * (up * (scale_up ? scale_up[column] : 1.0f));
+    }
+};
+
+// N elements of a row at a time: FEW_TOGETHER, or one where rows are not whole multiples of that. `up` is null, or the weight
+// that is multiplied with the gate's: then half of a warp's rows are of either.
+template <int N, int ROWS, class T>
+__device__ __forceinline__ void few(const float *x, const T *weight, const T *up, const After &after, float *out,
+                                    int rows, int n, int k) {
+    constexpr int WIDE = FEW_OUTPUTS<ROWS>;
+    const int step = up ? WIDE / 2 : WIDE, lane = lane_of_warp();
+    const int first = (int(blockIdx.x) * FEW_WARPS + warp_of_block()) * step;
+    if (first >= n) {
+        return; // A whole warp.
+    }
+    // A row too many is the first once more, and not written.
+    const T *from[WIDE];
+#pragma unroll
+    for (int o = 0; o < WIDE; o++) {
+        const bool second = up && o >= step;
+        const int column = first + (second ? o - step : o);
+        from[o] = (second ? up : weight) + Size(column < n ? column : first) * k;
+    }
+    float sum[ROWS][WIDE] = {};
+    for (int i = lane * N; i < k; i += WARP * N) {
+        float w[WIDE][N];
+#pragma unroll
+        for (int o = 0; o < WIDE; o++) {
+            load<N>(from[o] + i, w[o]);
+        }
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            float v[N];
+            load<N>(x + Size(r < rows ? r : 0) * k + i, v);
+#pragma unroll
+            for (int o = 0; o < WIDE; o++) {
+#pragma unroll
+                for (int j = 0; j < N; j++) {
+                    sum[r][o] = fmaf(v[j], w[o][j], sum[r][o]);
+                }
+            }
+        }
+    }
+    // Each sum ends in one lane, which finishes it.
+    constexpr int EACH = (ROWS * WIDE + WARP - 1) / WARP;
+    float mine[EACH] = {}, its[EACH] = {};
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+#pragma unroll
+        for (int o = 0; o < WIDE; o++) {
+            const float whole = warp_sum(sum[r][o]);
+            const int at = r * WIDE + o;
+            if (lane == at % WARP) {
+                mine[at / WARP] = whole;
+            }
+            if (o >= WIDE / 2 && lane == (at - WIDE / 2) % WARP) {
+                its[(at - WIDE / 2) / WARP] = whole;
+            }
+        }
+    }
+#pragma unroll
+    for (int e = 0; e < EACH; e++) {
+        const int at = e * WARP + lane, r = at / WIDE, o = at % WIDE, column = first + o;
+        if (r < rows && o < step && column < n) {
+            const Size to = Size(r) * n + column;
+            out[to] = up ? after(mine[e], its[e], column) : after(mine[e], column, to);
+        }
+    }
+}
+
 } // namespace
 
 #define LINEAR(T, type)                                                                                              \
@@ -107,3 +213,27 @@ __device__ __forceinline__ void after(const T *y, const float *scale, const floa
 
 LINEAR(float, f32)
 LINEAR(bf16, bf16)
+
+// out (rows, n) = activation(x (rows, k) weight (n, k)^T * scale + bias) + residual, or with `up`
+// SiLU(x weight^T * scale) * (x up^T * scale_up). What it does without is null. Grid: a warp for each 2 or 4 outputs, half
+// as many where there is an `up`.
+#define FEW(T, type, ROWS)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(FEW_THREADS)                                                        \
+        fqgan_linear_few##ROWS##_##type(const float *x, const T *weight, const T *up, const float *scale,            \
+                                        const float *scale_up, const float *bias, const float *residual,             \
+                                        int activation, float *out, int rows, int n, int k) {                        \
+        const After after = {scale, scale_up, bias, residual, activation};                                           \
+        if (k % FEW_TOGETHER<T> == 0) {                                                                              \
+            few<FEW_TOGETHER<T>, ROWS>(x, weight, up, after, out, rows, n, k);                                       \
+        } else {                                                                                                     \
+            few<1, ROWS>(x, weight, up, after, out, rows, n, k);                                                     \
+        }                                                                                                            \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_linear_few##ROWS##_##type, FEW_THREADS)
+
+#define FEW_OF(T, type) FEW(T, type, 2) FEW(T, type, 8) FEW(T, type, 16)
+
+FEW_OF(float, f32)
+FEW_OF(bf16, bf16)
+FEW_OF(f16, f16)
+FEW_OF(signed char, i8)

@@ -129,6 +129,7 @@ fn corners() {
             (&[97], 40, 130),
             (&[13], 1500, 9),
             (&[2], 2816, 70),
+            (&[16], 160, 37),
             (&[], 24, 10),
         ] {
             check(&case(1, lead, k, n, weight, Linear::default()));
@@ -190,7 +191,8 @@ fn infinite_and_not_a_number() {
 #[test]
 fn swiglu() {
     for dtype in [DType::F32, DType::BF16, DType::F16, DType::I8] {
-        for (rows, k, n) in [(1, 1, 1), (2, 64, 100), (7, 1300, 65), (0, 4, 4), (50, 33, 130)] {
+        for (rows, k, n) in [(1, 1, 1), (2, 64, 100), (7, 1300, 65), (16, 160, 37), (0, 4, 4), (50, 33, 130)]
+        {
             let weight = |seed| random(seed, &[n, k], dtype);
             let mut inputs = vec![random(1, &[rows, k], DType::F32), weight(2), weight(3)];
             let bytes = dtype == DType::I8;
@@ -235,6 +237,36 @@ fn any_batch() {
                 assert!(same_bits(&part, &cut(&whole, n)), "rows {first}..+{rows} on {}", isa.name());
             }
         }
+    }
+}
+
+/// The same on a GPU, where the rows are few.
+#[cfg(feature = "cuda")]
+#[test]
+fn any_few_rows_on_a_gpu() {
+    for (k, n, weight) in
+        [(96, 11, DType::F32), (104, 11, DType::BF16), (77, 6, DType::F16), (160, 9, DType::I8)]
+    {
+        let all = inputs(9, &[16], k, n, weight, ALL);
+        on(crate::cuda::device(), |e| {
+            let run = |first: usize, rows: usize| {
+                let mut inputs = all.clone();
+                for (input, width) in [(0, k), (all.len() - 1, n)] {
+                    let data = &all[input].data::<f32>().unwrap()[first * width..(first + rows) * width];
+                    inputs[input] = Tensor::from_slice([rows, width], data).unwrap();
+                }
+                let inputs: Vec<Tensor> = inputs.iter().map(|t| crate::cuda::up(e, t)).collect();
+                let [out] = e.apply(ALL, &inputs.iter().collect::<Vec<_>>()).unwrap();
+                crate::cuda::down(e, &out).data::<f32>().unwrap().to_vec()
+            };
+            let whole = run(0, 16);
+            for (first, rows) in [(0, 1), (5, 2), (6, 3), (3, 8), (1, 9)] {
+                assert!(
+                    run(first, rows) == whole[first * n..(first + rows) * n],
+                    "rows {first}..+{rows} of {weight}"
+                );
+            }
+        });
     }
 }
 

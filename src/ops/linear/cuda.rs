@@ -1,10 +1,11 @@
-//! cuBLAS multiplies; what follows is a kernel of ours, in place.
+//! cuBLAS multiplies; what follows is a kernel of ours, in place. For few rows one kernel of ours does all.
 
 use super::pack::{LATE, PANELS};
 use super::{Activation, Linear};
 use crate::backend::cuda::{Arg, Cuda, Launch, Product, Side};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
+use crate::ops::launch::int;
 use crate::tensor::{DType, Desc, Layout, Tensor};
 
 /// `MAP_THREADS` of `cuda/elementwise.cuh`, and elements that a thread takes at a time.
@@ -30,6 +31,12 @@ pub(super) fn linear(op: &Linear, cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out:
         Layout::Plain => op.panels.map_or(DType::F32, |pack| pack.operands),
         _ => weight.dtype(),
     };
+    if operands == DType::F32
+        && let Some(kernel) = few(weight.dtype(), rows(out))
+    {
+        let layer = Few { x, weight, up: None, scales: [scale, None], bias, residual };
+        return layer.launch(cuda, kernel, op.activation, out);
+    }
     product(cx, cuda, x, weight, operands, out)?;
     if scale.is_none() && bias.is_none() && residual.is_none() && op.activation == Activation::None {
         return Ok(());
@@ -60,12 +67,11 @@ fn product(
     out: &mut Tensor,
 ) -> Result<()> {
     let (n, k) = (weight.shape()[0], weight.shape()[1]);
-    let rows = out.shape().split_last().map_or(0, |(_, leading)| leading.iter().product());
     let weight = plain(weight)?;
     let (x, weight) =
         (cuda.convert(cx.workspace, x, operands)?, cuda.convert(cx.workspace, &weight, operands)?);
     let (a, b) = (Side { tensor: &x, turned: false }, Side { tensor: &weight, turned: true });
-    cuda.multiply(Product { extents: [rows, n, k], a, b }, out)
+    cuda.multiply(Product { extents: [rows(out), n, k], a, b }, out)
 }
 
 /// A weight as its rows stand: on a GPU, packed ones do too.
@@ -73,9 +79,80 @@ fn plain(weight: &Tensor) -> Result<Tensor> {
     Tensor::new(Desc::plain(*weight.shape(), weight.dtype()), weight.storage().clone())
 }
 
+/// Rows of a layer's outputs.
+fn rows(out: &Tensor) -> usize {
+    out.shape().split_last().map_or(0, |(_, leading)| leading.iter().product())
+}
+
+/// The kernel for so few rows that the weight is best read once, as it is; and the outputs that a warp of it has.
+fn few(weight: DType, rows: usize) -> Option<(&'static str, usize)> {
+    let kernels = match weight {
+        DType::F32 => ["fqgan_linear_few2_f32", "fqgan_linear_few8_f32", "fqgan_linear_few16_f32"],
+        DType::BF16 => ["fqgan_linear_few2_bf16", "fqgan_linear_few8_bf16", "fqgan_linear_few16_bf16"],
+        DType::F16 => ["fqgan_linear_few2_f16", "fqgan_linear_few8_f16", "fqgan_linear_few16_f16"],
+        DType::I8 => ["fqgan_linear_few2_i8", "fqgan_linear_few8_i8", "fqgan_linear_few16_i8"],
+        _ => return None,
+    };
+    match rows {
+        0..=2 => Some((kernels[0], 2)),
+        3..=8 => Some((kernels[1], 4)),
+        9..=16 => Some((kernels[2], 4)),
+        _ => None,
+    }
+}
+
+/// Warps of a block of `few` of `cuda/linear.cu`.
+const FEW_WARPS: usize = 4;
+
+/// A layer for few rows. A second weight is that of the other half of a gated one.
+struct Few<'a> {
+    x: &'a Tensor,
+    weight: &'a Tensor,
+    up: Option<&'a Tensor>,
+    scales: [Option<&'a Tensor>; 2],
+    bias: Option<&'a Tensor>,
+    residual: Option<&'a Tensor>,
+}
+
+impl Few<'_> {
+    fn launch(
+        self,
+        cuda: &Cuda,
+        (kernel, outputs): (&str, usize),
+        activation: Activation,
+        out: &mut Tensor,
+    ) -> Result<()> {
+        let optional = |t: Option<&Tensor>| t.map_or(Ok(Arg::NONE), Arg::read);
+        let [scale, scale_up] = self.scales;
+        let of_warp = if self.up.is_some() { outputs / 2 } else { outputs };
+        let (n, k) = (self.weight.shape()[0], self.weight.shape()[1]);
+        let args = [
+            Arg::read(self.x)?,
+            Arg::read(self.weight)?,
+            optional(self.up)?,
+            optional(scale)?,
+            optional(scale_up)?,
+            optional(self.bias)?,
+            optional(self.residual)?,
+            number(activation).into(),
+            Arg::write(out)?,
+            int(rows(out))?,
+            int(n)?,
+            int(k)?,
+        ];
+        let blocks = if rows(out) == 0 { 0 } else { n.div_ceil(of_warp * FEW_WARPS) };
+        cuda.launch(kernel, Launch::blocks(blocks, FEW_WARPS as u32 * 32), &args)
+    }
+}
+
 /// SiLU(x gate^T) * (x up^T).
 pub(super) fn swiglu(cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
     let [x, gate, up] = *all.first_chunk().ok_or_else(lost)?;
+    if let Some(kernel) = few(gate.dtype(), rows(out)) {
+        let scales = [3, 4].map(|i| all.get(i).copied());
+        let layer = Few { x, weight: gate, up: Some(up), scales, bias: None, residual: None };
+        return layer.launch(cuda, kernel, Activation::None, out);
+    }
     let each = |weight: &Tensor, i: usize, activation: Activation, out: &mut Tensor| {
         let op = Linear { activation, ..Linear::default() };
         match all.get(3 + i) {
