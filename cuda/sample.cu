@@ -9,6 +9,7 @@
 // Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
 //                                                            sm_80   |         sm_90a
 // sample_draw_f32                      1024 threads  64   1936  32   |  60   1936  32
+// sample_keep_u32                      1024 threads  32      0  64   |  38      0  32
 
 #include "philox.cuh"
 
@@ -128,7 +129,8 @@ __device__ __forceinline__ void keep_nucleus(float *values, const Part &mine, do
 } // namespace
 
 // Rows of logits: the images', then, if `guided`, their null rows. values: scratch (images, n). `position` is joined by
-// what stands at `at`, if that is given: a captured graph is replayed at another place so.
+// what stands at `at`, if that is given: a captured graph is replayed at another place so. wrong: the least image whose
+// logits are not finite, and with `at` the first position, 24 bits, and sub-code, 8 bits, above it.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     fqgan_sample_draw_f32(const float *logits, float *values, unsigned *out, int n, int guided, float guidance,
                           float temperature, int top_k, float top_p, unsigned long long seed, unsigned image,
@@ -151,7 +153,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     most = block_largest(most);
     if (!(block_sum(finite) == 0.0f)) {
         if (threadIdx.x == 0) {
-            atomicMin(wrong, (unsigned long long)blockIdx.x);
+            const unsigned place = at ? (position + *at) << 8 | sub_code : 0;
+            atomicMin(wrong, (unsigned long long)place << 32 | blockIdx.x);
             out[blockIdx.x] = 0;
         }
         return;
@@ -198,3 +201,25 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     }
 }
 FQGAN_KERNEL(fqgan_sample_draw_f32, THREADS)
+
+// Keeps what was drawn for `images`: a code for each of `rows`, which are the images' and perhaps their null rows; in the
+// codes of the last position (rows, k), and in those of all positions (positions, images, k). After the last sub-code the
+// place goes one on. One block.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    fqgan_sample_keep_u32(const unsigned *drawn, unsigned *codes, unsigned *last, unsigned *all, unsigned *place,
+                          int images, int rows, int k, int sub_code) {
+    unsigned *here = all + Size(*place) * images * k;
+    for (int row = int(threadIdx.x); row < rows; row += THREADS) {
+        const unsigned code = drawn[row % images];
+        codes[row] = code;
+        last[Size(row) * k + sub_code] = code;
+        if (row < images) {
+            here[Size(row) * k + sub_code] = code;
+        }
+    }
+    __syncthreads();
+    if (threadIdx.x == 0 && sub_code == k - 1) {
+        *place += 1;
+    }
+}
+FQGAN_KERNEL(fqgan_sample_keep_u32, THREADS)

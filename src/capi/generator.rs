@@ -276,7 +276,7 @@ impl fqgan_generator {
             let total = generation.total() * classes.len();
             while let Some(position) = generation.next() {
                 position?;
-                let made = generation.codes();
+                let made = generation.codes()?;
                 // SAFETY: as the caller promises; `made` is the generation's own memory.
                 unsafe { codes.add(first * each).copy_from_nonoverlapping(made.as_ptr(), made.len()) };
                 if stop(before + generation.done() * some.len(), total) {

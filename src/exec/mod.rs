@@ -51,6 +51,23 @@ impl Cx<'_> {
         self.upload(&tensor)
     }
 
+    /// Writes a tensor anew, in the memory that it has: `fill` is given its elements, which are unspecified.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Device`; `Internal` when the tensor is shared.
+    pub fn rewrite<T: Element>(&self, tensor: &mut Tensor, fill: impl FnOnce(&mut [T])) -> Result<()> {
+        match self.device {
+            Device::Cpu(_) => fill(tensor.data_mut()?),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => {
+                let mut from = self.workspace.host_tensor(*tensor.desc())?;
+                fill(from.data_mut()?);
+                cuda.overwrite(tensor, &from)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The same elements where the processor can read them. Waits for what is under way on the device.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Teacher forcing: the logits of codes that are known.
 
 use super::Generator;
+use super::generate::Place;
 use super::kv_cache::KvCache;
 use super::sampler::indices;
 use crate::error::{Error, Result};
@@ -127,7 +128,7 @@ impl Generator {
                     }
                     input = self.model.backbone.embed_codes(&e, &e.cx().upload(&before)?)?;
                 }
-                let h = self.backbone_forward(&e, input.clone(), &cache, first)?;
+                let h = self.backbone_forward(&e, input.clone(), &cache, Place::Known(first))?;
                 let h = h.reshape([rows * width, 1, config.dim])?;
                 let head = KvCache::new(&workspace, config, rows, 0, width, self.cache_type())?.head;
                 self.head_forward(&e, &h, &head, |i, logits| {

@@ -1,39 +1,56 @@
 use super::Generator;
 use super::kv_cache::KvCache;
 use super::sampler::{Sampling, indices};
-use crate::backend::Lease;
+use crate::backend::{Lease, Recording};
 use crate::error::{Error, Result};
 use crate::exec::Eager;
+use crate::ops::sample::{Draw, Picks};
 use crate::tensor::Tensor;
 
 /// Rows of a product that a prefix goes through at once: enough for the arithmetic to be the limit, and little
 /// memory.
 const PREFIX_ROWS: usize = 256;
 
+/// Where a step is.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// At this position.
+    Known(usize),
+    /// Where these are; not at the first position.
+    Picks(&'a Picks),
+}
+
 /// A batch of pictures in the making. As an iterator it makes position after position, row by row, and yields
 /// the index of each; the codes so far can be looked at in between. After an error it ends.
+///
+/// A GPU is not waited for until somebody looks at the codes, and before the last position is given: logits that are not
+/// finite are an error there and then.
 ///
 /// ```no_run
 /// # use fqgan::{backend::Device, far::{Generator, Sampling}};
 /// # fn show(generator: &Generator) -> fqgan::Result<()> {
 /// let mut generation = generator.start(&[207, 360], &Sampling::default(), &[])?;
 /// while let Some(position) = generation.next() {
-///     println!("position {} of {:?}", position?, generation.codes());
+///     println!("position {} of {:?}", position?, generation.codes()?);
 /// }
 /// # Ok(())
 /// # }
 /// ```
 pub struct Generation<'a> {
     model: &'a Generator,
+    /// A step anywhere but at the first position, where the device has noted it down.
+    recorded: Option<Recording>,
     cache: KvCache,
     /// (rows, 1, 1)
     classes: Tensor,
-    /// The codes of the last position, (rows, 1, k), where the processor writes them.
-    last: Tensor,
+    /// What was drawn, where the device has it.
+    picks: Picks,
     /// After all that lives in it.
     workspace: Lease<'a>,
     sampling: Sampling,
     codes: Vec<u32>,
+    /// Positions that `codes` has.
+    seen: usize,
     next: usize,
     end: usize,
 }
@@ -72,15 +89,18 @@ impl<'a> Generation<'a> {
             *index = classes.get(row).copied().unwrap_or(config.classes as u32);
         }
         let index = model.device.upload(&index, &workspace)?;
-        let last = indices(&workspace, [rows, 1, k])?;
+        let cx = Eager::new(&model.device, &workspace).cx();
+        let picks = Picks::new(cx, [rows, classes.len()], [end, k])?;
         let mut generation = Generation {
             model,
+            recorded: None,
             cache,
             classes: index,
-            last,
+            picks,
             workspace,
             sampling: *sampling,
             codes,
+            seen: 0,
             next: 0,
             end,
         };
@@ -89,8 +109,12 @@ impl<'a> Generation<'a> {
     }
 
     /// The codes so far, (count, k, height, width); 0 where there is none yet.
-    pub fn codes(&self) -> &[u32] {
-        &self.codes
+    ///
+    /// # Errors
+    /// On a GPU, which is waited for: `Format` when logits were not finite; `OutOfMemory`, `Device`.
+    pub fn codes(&mut self) -> Result<&[u32]> {
+        self.look()?;
+        Ok(&self.codes)
     }
 
     /// Positions that are there.
@@ -108,7 +132,7 @@ impl<'a> Generation<'a> {
         let given = self.sampling.given.min(self.end);
         let rows = self.classes.shape()[0];
         if given == 0 || rows == 0 {
-            self.next = given;
+            (self.seen, self.next) = (given, given);
             return Ok(());
         }
         let e = Eager::new(&self.model.device, &self.workspace);
@@ -116,13 +140,13 @@ impl<'a> Generation<'a> {
         let mut at = 0;
         loop {
             let width = input.shape()[1];
-            self.model.backbone_forward(&e, input, &self.cache, at)?;
+            self.model.backbone_forward(&e, input, &self.cache, Place::Known(at))?;
             at += width;
             if at == given {
                 break;
             }
             let width = (PREFIX_ROWS / rows).clamp(1, given - at);
-            let mut codes = indices(&self.workspace, [rows, width, self.last.shape()[2]])?;
+            let mut codes = indices(&self.workspace, [rows, width, self.model.config().codebooks])?;
             self.copy_rows(at - 1, codes.data_mut::<u32>()?, width);
             input = self.model.model.backbone.embed_codes(&e, &e.cx().upload(&codes)?)?;
         }
@@ -133,10 +157,15 @@ impl<'a> Generation<'a> {
     /// which is not computed again.
     ///
     /// # Errors
-    /// `InvalidArgument` when the position is not there yet.
+    /// `InvalidArgument` when the position is not there yet; those of [`Generation::codes`].
     pub fn rewind(&mut self, position: usize, seed: u64) -> Result<()> {
         if position > self.next {
             return Err(Error::invalid(format!("back to position {position} of {}", self.next)));
+        }
+        self.look()?;
+        if seed != self.sampling.seed || position == 0 {
+            // The seed is a part of it; and at the first position other work takes memory of the same workspace.
+            self.recorded = None;
         }
         self.sampling.seed = seed;
         for codes in self.codes.chunks_exact_mut(self.model.config().positions()) {
@@ -146,12 +175,12 @@ impl<'a> Generation<'a> {
     }
 
     fn continue_at(&mut self, position: usize) -> Result<()> {
-        if position > 0 {
-            let mut last = std::mem::replace(&mut self.last, self.classes.clone());
-            self.copy_rows(position - 1, last.data_mut::<u32>()?, 1);
-            self.last = last;
-        }
-        self.next = position;
+        let cx = Eager::new(&self.model.device, &self.workspace).cx();
+        self.picks.go_to(cx, position, |last| match position {
+            0 => last.fill(0),
+            _ => self.copy_rows(position - 1, last, 1),
+        })?;
+        (self.seen, self.next) = (position, position);
         Ok(())
     }
 
@@ -166,26 +195,54 @@ impl<'a> Generation<'a> {
     }
 
     fn step(&mut self) -> Result<()> {
-        let model = self.model;
-        let (k, positions, position) = (model.config().codebooks, model.config().positions(), self.next);
-        let e = Eager::new(&model.device, &self.workspace);
-        let input = match position {
-            0 => model.model.backbone.embed_classes(&e, &self.classes)?,
-            _ => model.model.backbone.embed_codes(&e, &e.cx().upload(&self.last)?)?,
-        };
-        let h = model.backbone_forward(&e, input, &self.cache, position)?;
-        let (last, sampling) = (&mut self.last, &self.sampling);
-        model.head_forward(&e, &h, &self.cache.head, |i, logits| {
-            sampling.choose(&e, [position, i], &logits, last)
-        })?;
-        // All sub-codes are there: only now the position counts.
-        let last = self.last.data::<u32>()?;
-        for (image, codes) in self.codes.chunks_exact_mut(k * positions).enumerate() {
-            for i in 0..k {
-                codes[i * positions + position] = last[image * k + i];
+        match &self.recorded {
+            Some(recorded) if self.next > 0 => {
+                recorded.start()?;
+                self.cache.backbone.now_holds(self.next + 1);
+            }
+            _ => {
+                self.run(Place::Known(self.next))?;
+                if self.next > 0 && self.next + 1 < self.end {
+                    // It has all its memory now, and is the same work from here on.
+                    self.recorded = self.model.device.record(|| self.run(Place::Picks(&self.picks)))?;
+                }
             }
         }
+        // All sub-codes are there: only now the position counts.
         self.next += 1;
+        if self.next == self.end { self.look() } else { Ok(()) }
+    }
+
+    /// Draws all sub-codes of a position.
+    fn run(&self, place: Place<'_>) -> Result<()> {
+        let model = self.model;
+        let e = Eager::new(&model.device, &self.workspace);
+        let input = match place {
+            Place::Known(0) => model.model.backbone.embed_classes(&e, &self.classes)?,
+            _ => model.model.backbone.embed_codes(&e, &self.picks.last())?,
+        };
+        let h = model.backbone_forward(&e, input, &self.cache, place)?;
+        model.head_forward(&e, &h, &self.cache.head, |i, logits| {
+            let [codes] = e.run(&Draw { sample: self.sampling.draw(i), picks: &self.picks }, &[&logits])?;
+            Ok(codes)
+        })
+    }
+
+    /// Fetches the codes that were drawn since the last time.
+    fn look(&mut self) -> Result<()> {
+        if self.seen == self.next || self.codes.is_empty() {
+            self.seen = self.next;
+            return Ok(());
+        }
+        let cx = Eager::new(&self.model.device, &self.workspace).cx();
+        let all = self.picks.read(cx, &self.sampling.draw(0))?;
+        let positions = self.model.config().positions();
+        let each = self.codes.len() / positions;
+        for (at, code) in all.data::<u32>()?[self.seen * each..self.next * each].iter().enumerate() {
+            let (position, of_book) = (self.seen + at / each, at % each);
+            self.codes[of_book * positions + position] = *code;
+        }
+        self.seen = self.next;
         Ok(())
     }
 }

@@ -27,6 +27,7 @@ use crate::nn::{Numerics, Params, Precision};
 use crate::ops::kv_attention::{Cache, KvAttention};
 use crate::tensor::{DType, Tensor};
 use crate::weights::Source;
+use generate::Place;
 use kv_cache::KvCache;
 use std::ops::ControlFlow;
 
@@ -154,7 +155,7 @@ impl Generator {
                     break;
                 }
             }
-            codes.copy_from_slice(generation.codes());
+            codes.copy_from_slice(generation.codes()?);
             before += steps * classes.len();
         }
         if stopped { Err(Error::cancelled("stopped by the progress function")) } else { Ok(()) }
@@ -182,7 +183,9 @@ impl Generator {
         // room to spare for what stays of another size; SwiGLU's hidden layer; the embeddings; logits.
         let row = 10 * c.dim + c.hidden + c.codebooks * c.dim + c.codebook_size;
         let threads = self.device.parallelism();
-        let scratch = threads * (2 * c.codebook_size + end + 2 * c.head_dim());
+        // What a thread has of its own, and the codes as they are drawn.
+        let scratch =
+            threads * (2 * c.codebook_size + end + 2 * c.head_dim()) + 2 * rows * c.codebooks * (end + 2);
         cache.saturating_add(
             rows.saturating_mul(row).saturating_add(scratch).saturating_mul(DType::F32.size()),
         )
@@ -215,11 +218,22 @@ impl Generator {
         if self.precision == Precision::F32 { DType::F32 } else { DType::BF16 }
     }
 
-    /// Inputs (b, t, dim), the first of which is at `position`, to the backbone's outputs.
-    fn backbone_forward(&self, e: &Eager<'_>, x: Tensor, cache: &KvCache, position: usize) -> Result<Tensor> {
-        self.model
-            .backbone
-            .forward(e, x, |layer, e, qkv| self.attend(e, qkv, &cache.backbone, layer, position))
+    /// Inputs (b, t, dim), the first of which is at `place`, to the backbone's outputs.
+    fn backbone_forward(
+        &self,
+        e: &Eager<'_>,
+        x: Tensor,
+        cache: &KvCache,
+        place: Place<'_>,
+    ) -> Result<Tensor> {
+        let cache = &cache.backbone;
+        self.model.backbone.forward(e, x, |layer, e, qkv| match place {
+            Place::Known(position) => self.attend(e, qkv, KvAttention { layer, position, at: None, cache }),
+            Place::Picks(picks) => {
+                let at = picks.place();
+                self.attend(e, qkv, KvAttention { layer, position: 0, at: Some(&at), cache })
+            }
+        })
     }
 
     /// The backbone's output h (b, 1, dim) through the head; see [`Head::forward`].
@@ -230,20 +244,15 @@ impl Generator {
         cache: &Cache,
         choose: impl FnMut(usize, Tensor) -> Result<Tensor>,
     ) -> Result<()> {
-        let attend = |slot, layer, e: &Eager<'_>, qkv: &Tensor| self.attend(e, qkv, cache, layer, slot);
+        let attend = |slot, layer, e: &Eager<'_>, qkv: &Tensor| {
+            self.attend(e, qkv, KvAttention { layer, position: slot, at: None, cache })
+        };
         self.model.head.forward(e, &self.model.backbone, h, attend, choose)
     }
 
-    fn attend(
-        &self,
-        e: &Eager<'_>,
-        qkv: &Tensor,
-        cache: &Cache,
-        layer: usize,
-        position: usize,
-    ) -> Result<Tensor> {
+    fn attend(&self, e: &Eager<'_>, qkv: &Tensor, op: KvAttention<'_>) -> Result<Tensor> {
         let table = self.model.backbone.table.values(e)?;
-        let [y] = e.run(&KvAttention { layer, position, cache }, &[qkv, &table])?;
+        let [y] = e.run(&op, &[qkv, &table])?;
         Ok(y)
     }
 

@@ -1,7 +1,6 @@
 use super::config::Config;
 use crate::backend::Workspace;
 use crate::error::{Error, Result};
-use crate::exec::{Eager, Exec};
 use crate::ops::sample::Sample;
 use crate::tensor::{DType, Desc, Tensor};
 
@@ -60,7 +59,7 @@ impl Sampling {
     }
 
     pub(super) fn check(&self, config: &Config) -> Result<()> {
-        self.draw(0, 0).check()?;
+        self.draw(0).check()?;
         let positions = config.positions();
         for (what, value) in [("steps", self.steps), ("given positions", self.given)] {
             if value > positions {
@@ -70,7 +69,8 @@ impl Sampling {
         Ok(())
     }
 
-    fn draw(&self, position: usize, sub_code: usize) -> Sample {
+    /// How a sub-code is drawn, wherever that is.
+    pub(super) fn draw(&self, sub_code: usize) -> Sample {
         Sample {
             guidance: self.guidance,
             temperature: self.temperature,
@@ -78,32 +78,9 @@ impl Sampling {
             top_p: self.top_p,
             seed: self.seed,
             image: self.first_image,
-            position: position as u32,
+            position: 0,
             sub_code: sub_code as u32,
         }
-    }
-
-    /// Draws a sub-code of every image from logits (rows, N), writes it to `last` (rows, 1, k), and gives it for
-    /// every row, (rows, 1, 1): an image's class row and its null row go on with the same code.
-    pub(super) fn choose(
-        &self,
-        e: &Eager<'_>,
-        [position, sub_code]: [usize; 2],
-        logits: &Tensor,
-        last: &mut Tensor,
-    ) -> Result<Tensor> {
-        let rows = logits.shape()[0];
-        let [drawn] = e.apply(self.draw(position, sub_code), &[logits])?;
-        let drawn = e.cx().download(&drawn)?;
-        let drawn = drawn.data::<u32>()?;
-        let k = last.shape()[2];
-        for (row, of_row) in last.data_mut::<u32>()?.chunks_exact_mut(k).enumerate() {
-            of_row[sub_code] = drawn[row % drawn.len()];
-        }
-        e.cx().written::<u32>([rows, 1, 1], |codes| {
-            codes.iter_mut().enumerate().for_each(|(row, code)| *code = drawn[row % drawn.len()]);
-            Ok(())
-        })
     }
 }
 

@@ -1,7 +1,10 @@
 use crate::{close, common, cpu, cuda, tiny};
 use fqgan::backend::Device;
+use fqgan::backend::cuda::{Counts, Cuda};
 use fqgan::far::{Generator, Options, Sampling};
+use fqgan::tensor::Tensor;
 use fqgan::weights::{Map, Source};
+use std::sync::Arc;
 
 fn open(device: &Device) -> Generator {
     let folder = tempfile::tempdir().unwrap();
@@ -51,15 +54,65 @@ fn a_beginning_is_finished() {
         for position in generation.by_ref() {
             position.unwrap();
         }
-        let first = generation.codes().to_vec();
+        let first = generation.codes().unwrap().to_vec();
         generation.rewind(7, 10).unwrap();
         for position in generation.by_ref() {
             position.unwrap();
         }
-        [first, generation.codes().to_vec()]
+        [first, generation.codes().unwrap().to_vec()]
     });
     assert_eq!(got, want);
     assert_ne!(got[0], got[1]);
+}
+
+/// A step is one graph, which takes no memory, copies nothing to or from the processor and waits for nothing.
+#[test]
+fn a_step_is_a_graph() {
+    let cuda = Arc::new(Cuda::new(0).unwrap());
+    let generator = open(&Device::Cuda(Arc::clone(&cuda)));
+    let sampling = Sampling { top_k: 9, seed: 5, ..Sampling::default() };
+    let mut generation = generator.start(&[0, 3, 4], &sampling, &[]).unwrap();
+    // The first position is other work, and the second finds what memory the step takes.
+    assert_eq!(generation.by_ref().take(2).filter(|p| p.is_ok()).count(), 2);
+    let before = cuda.counts();
+    assert_eq!(generation.by_ref().take(9).filter(|p| p.is_ok()).count(), 9);
+    assert_eq!(cuda.counts() - before, Counts { graphs: 9, ..Counts::default() });
+    // The last one waits for all, once for what may be wrong and once for the codes.
+    generation.next().unwrap().unwrap();
+    assert_eq!((cuda.counts() - before).graphs, 10);
+    let want = open(&cpu()).generate(&[0, 3, 4], &sampling).unwrap();
+    assert_eq!(generation.codes().unwrap(), want.data());
+    // The same again from the middle on, looked at in between.
+    generation.rewind(6, 5).unwrap();
+    let before = cuda.counts();
+    while generation.next().is_some() {
+        generation.codes().unwrap();
+    }
+    assert_eq!((cuda.counts() - before).graphs, 6);
+    assert_eq!(generation.codes().unwrap(), want.data());
+}
+
+/// What only the device knows at first is said when somebody looks.
+#[test]
+fn weights_that_are_no_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = Source::open(tiny::generator(folder.path()), Map::On).unwrap();
+    let damaged = |name: &str| match name {
+        "output_2.weight" => {
+            let weight = source.tensor(name).unwrap();
+            Tensor::from_slice(*weight.shape(), &vec![f32::NAN; weight.shape().count()]).unwrap()
+        }
+        _ => source.tensor(name).unwrap(),
+    };
+    let tensors: Vec<_> = source.names().map(|name| (name.to_owned(), damaged(name))).collect();
+    let source = Source::from_tensors(tensors, tiny::generator_config().metadata());
+    let generator = Generator::open(&cuda(), &source, &Options::default()).unwrap();
+    let says = "image 0, position 0, sub-code 1 are not all finite";
+    let error = generator.generate(&[0, 1], &Sampling::default()).unwrap_err();
+    assert!(error.message().contains(says), "{error}");
+    let mut generation = generator.start(&[0], &Sampling::default(), &[]).unwrap();
+    generation.next().unwrap().unwrap();
+    assert!(generation.codes().unwrap_err().message().contains(says));
 }
 
 /// The authors' own numbers for a small model.

@@ -57,8 +57,10 @@ fn in_runs(e: &Eager<'_>, qkv: &Tensor, heads: usize, dtype: DType, ends: &[usiz
         let qkv = part(qkv, position, end);
         // Another layer must not disturb this one.
         let other = random(position as u64, &qkv.shape()[..], DType::F32);
-        let [_] = e.run(&KvAttention { layer: 0, position, cache: &cache }, &[&cx.upload(&other)?])?;
-        let [y] = e.run(&KvAttention { layer: 1, position, cache: &cache }, &[&cx.upload(&qkv)?])?;
+        let [_] =
+            e.run(&KvAttention { layer: 0, position, at: None, cache: &cache }, &[&cx.upload(&other)?])?;
+        let [y] =
+            e.run(&KvAttention { layer: 1, position, at: None, cache: &cache }, &[&cx.upload(&qkv)?])?;
         for (row, y) in cx.download(&y)?.data::<f32>()?.chunks_exact((end - position) * d).enumerate() {
             out[(row * t + position) * d..(row * t + end) * d].copy_from_slice(y);
         }
@@ -90,7 +92,7 @@ pub fn published() -> Vec<Case> {
             let qkv = random(2, &[2, 1, 3 * heads * dim], DType::F32);
             let cost = on(&device(Isa::best(), 1), |e| {
                 let cache = Cache::new(e.cx().workspace, [1, 2, heads, position + 1, dim], dtype).unwrap();
-                KvAttention { layer: 0, position, cache: &cache }.cost(&[*qkv.desc()])
+                KvAttention { layer: 0, position, at: None, cache: &cache }.cost(&[*qkv.desc()])
             });
             let cache = OnceCell::new();
             let name = format!("kv_attention position {position}, {heads} heads of {dim}, cache {dtype}");
@@ -98,10 +100,10 @@ pub fn published() -> Vec<Case> {
                 let cache = cache.get_or_init(|| {
                     let cache =
                         Cache::new(e.cx().workspace, [1, 2, heads, position + 1, dim], dtype).unwrap();
-                    e.run(&KvAttention { layer: 0, position: 0, cache: &cache }, &[&past]).unwrap();
+                    e.run(&KvAttention { layer: 0, position: 0, at: None, cache: &cache }, &[&past]).unwrap();
                     cache
                 });
-                e.run(&KvAttention { layer: 0, position, cache }, &[&all[0]]).map(Vec::from)
+                e.run(&KvAttention { layer: 0, position, at: None, cache }, &[&all[0]]).map(Vec::from)
             };
             let mut case = Case::made(name, vec![qkv], 0.0, run, |_| vec![]);
             case.cost = cost;
@@ -145,7 +147,7 @@ fn turned_inside() {
                 let (inside, outside) = (cache(), cache());
                 for (from, to) in [(0, 1), (1, 3), (3, t)] {
                     let qkv = part(&qkv, from, to);
-                    let op = |cache| KvAttention { layer: 0, position: from, cache };
+                    let op = |cache| KvAttention { layer: 0, position: from, at: None, cache };
                     let [a] = e.run(&op(&inside), &[&qkv, &table]).unwrap();
                     let [turned] = e.apply(Rotary { heads, first: from }, &[&qkv, &table]).unwrap();
                     let [b] = e.run(&op(&outside), &[&turned]).unwrap();
@@ -163,7 +165,7 @@ fn extremes() {
         let cache = Cache::new(e.cx().workspace, [1, 1, 1, 4, 1], DType::F32).unwrap();
         let qkv =
             Tensor::from_slice([1, 3, 3], &[1e4, -1e4, 1.0, 1e4, 1e4, 2.0, 1.0, f32::NAN, 3.0]).unwrap();
-        let [y] = e.run(&KvAttention { layer: 0, position: 0, cache: &cache }, &[&qkv]).unwrap();
+        let [y] = e.run(&KvAttention { layer: 0, position: 0, at: None, cache: &cache }, &[&qkv]).unwrap();
         let y = y.data::<f32>().unwrap();
         assert!(y[0] == 1.0 && y[1] == 2.0 && y[2].is_nan(), "{y:?}");
     });
@@ -175,8 +177,9 @@ fn a_later_position_can_be_taken_back() {
     on(&device(Isa::best(), 1), |e| {
         let cache = Cache::new(e.cx().workspace, [1, 1, 1, 4, 4], DType::F32).unwrap();
         let run = |position, from, to| {
-            let [y] =
-                e.run(&KvAttention { layer: 0, position, cache: &cache }, &[&part(&qkv, from, to)]).unwrap();
+            let [y] = e
+                .run(&KvAttention { layer: 0, position, at: None, cache: &cache }, &[&part(&qkv, from, to)])
+                .unwrap();
             y
         };
         let first = run(0, 0, 3);
@@ -191,7 +194,7 @@ fn refusals() {
     let device = device(Isa::best(), 1);
     let workspace = device.workspace(None);
     let cache = Cache::new(&workspace, [1, 2, 2, 3, 4], DType::F32).unwrap();
-    let op = |position| KvAttention { layer: 0, position, cache: &cache };
+    let op = |position| KvAttention { layer: 0, position, at: None, cache: &cache };
     let qkv = |b: usize, t: usize, d: usize| random(1, &[b, t, d], DType::F32);
     refuses(op(0), &[&qkv(1, 1, 24)], "the cache expects [2, t, 24]");
     refuses(op(0), &[&qkv(2, 1, 21)], "the cache expects [2, t, 24]");
@@ -212,4 +215,30 @@ proptest! {
     fn any_shape(seed in 0u64..1000, b in 1usize..3, t in 1usize..40, heads in 1usize..4, dim in 1usize..70) {
         check(&case(seed, [b, t], heads, dim, DType::F32));
     }
+}
+
+/// A place that the device's memory has is as good as one that is told.
+#[cfg(feature = "cuda")]
+#[test]
+fn a_place_of_the_device() {
+    on(crate::cuda::device(), |e| {
+        let cache = Cache::new(e.cx().workspace, [1, 2, 2, 9, 8], DType::F32).unwrap();
+        let up = |t: &Tensor| crate::cuda::up(e, t);
+        let table = up(&random(3, &[9, 4, 2], DType::F32));
+        let run = |at: Option<u32>, position, qkv: &Tensor| {
+            let at = at.map(|at| up(&Tensor::from_slice([1], &[at]).unwrap()));
+            let op = KvAttention { layer: 0, position, at: at.as_ref(), cache: &cache };
+            let [y] = e.run(&op, &[qkv, &table]).unwrap();
+            crate::cuda::down(e, &y).data::<f32>().unwrap().to_vec()
+        };
+        let (past, qkv) = (up(&random(1, &[2, 5, 48], DType::F32)), up(&random(2, &[2, 2, 48], DType::F32)));
+        run(None, 0, &past);
+        assert_eq!(run(Some(4), 1, &qkv), run(None, 5, &qkv));
+    });
+    let at = Tensor::from_slice([1], &[0u32]).unwrap();
+    on(&device(Isa::best(), 1), |e| {
+        let cache = Cache::new(e.cx().workspace, [1, 2, 2, 9, 8], DType::F32).unwrap();
+        let op = KvAttention { layer: 0, position: 0, at: Some(&at), cache: &cache };
+        refuses(op, &[&random(2, &[2, 2, 48], DType::F32)], "at a place that only a device knows");
+    });
 }

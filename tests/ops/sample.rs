@@ -1,7 +1,8 @@
 use crate::table::{Case, Wide, check, device, noise, on, random, refuses};
+use fqgan::backend::Device;
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::Exec;
-use fqgan::ops::sample::Sample;
+use fqgan::ops::sample::{Draw, Picks, Sample};
 use fqgan::rng::Stream;
 use fqgan::tensor::{DType, Tensor};
 use fqgan::{Result, Status};
@@ -220,6 +221,63 @@ fn not_finite() {
             }
         }
     }
+}
+
+/// Two sub-codes of some positions, drawn one after the other: those that `Sample` draws there, kept in order.
+fn drawn_in_a_row(device: &Device) {
+    let (positions, images, n) = (3, 2, 40);
+    let op = Sample { guidance: 2.0, top_k: 12, image: 0, position: 0, sub_code: 0, ..PLAIN };
+    on(device, |e| {
+        let up = |t: &Tensor| e.cx().upload(t).unwrap();
+        let down = |t: &Tensor| e.cx().download(t).unwrap().data::<u32>().unwrap().to_vec();
+        let picks = Picks::new(e.cx(), [2 * images, images], [positions, 2]).unwrap();
+        let mut want = Vec::new();
+        for position in 0..positions as u32 {
+            let mut here = vec![0; images * 2];
+            for sub_code in [0, 1] {
+                let seed = u64::from(2 * position + sub_code);
+                let logits = up(&random(seed, &[2 * images, n], DType::F32));
+                let [codes] =
+                    e.run(&Draw { sample: Sample { sub_code, ..op }, picks: &picks }, &[&logits]).unwrap();
+                let [alone] = e.run(&Sample { position, sub_code, ..op }, &[&logits]).unwrap();
+                let alone = down(&alone);
+                assert_eq!(down(&codes), [&alone[..], &alone[..]].concat());
+                for (image, code) in alone.into_iter().enumerate() {
+                    here[image * 2 + sub_code as usize] = code;
+                }
+            }
+            assert_eq!(down(&picks.last()), [&here[..], &here[..]].concat());
+            assert_eq!(down(&picks.place()), [position + 1]);
+            want.extend(here);
+        }
+        assert_eq!(picks.read(e.cx(), &op).unwrap().data::<u32>().unwrap(), want);
+        // Once more from the second position on, where the logits are no numbers.
+        picks.go_to(e.cx(), 1, |last| last.fill(7)).unwrap();
+        assert_eq!((down(&picks.place()), down(&picks.last())), (vec![1], vec![7; 8]));
+        let bad = up(&Tensor::from_slice([2 * images, n], &vec![f32::NAN; 2 * images * n]).unwrap());
+        let drawn = e.run(&Draw { sample: Sample { sub_code: 1, ..op }, picks: &picks }, &[&bad]);
+        let error = drawn.err().or_else(|| picks.read(e.cx(), &op).err()).unwrap();
+        assert_eq!(error.status(), Status::Format);
+        assert!(error.message().contains("image 0, position 1, sub-code 1 are not all finite"), "{error}");
+    });
+}
+
+#[test]
+fn in_a_row() {
+    drawn_in_a_row(&device(Isa::best(), 2));
+    #[cfg(feature = "cuda")]
+    drawn_in_a_row(crate::cuda::device());
+    on(&device(Isa::best(), 1), |e| {
+        let picks = Picks::new(e.cx(), [4, 2], [3, 2]).unwrap();
+        let not = |sample, rows, says| {
+            refuses(Draw { sample, picks: &picks }, &[&random(1, &[rows, 5], DType::F32)], says);
+        };
+        let op = Sample { guidance: 2.0, position: 0, sub_code: 0, ..PLAIN };
+        not(op, 6, "3 images in 6 rows, expected 2 in 4");
+        not(Sample { guidance: 1.0, ..op }, 4, "4 images in 4 rows, expected 2 in 4");
+        not(Sample { sub_code: 2, ..op }, 4, "sub-code 2 of 2");
+        not(Sample { position: 1, ..op }, 4, "position 1, expected one of those and 0");
+    });
 }
 
 #[test]

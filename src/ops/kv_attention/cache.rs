@@ -54,6 +54,11 @@ impl Cache {
         self.len() == 0
     }
 
+    /// Says that so many positions are held: those that [`super::KvAttention`] with an `at` has written.
+    pub fn now_holds(&self, positions: usize) {
+        self.set_len(positions.min(self.extents[3]));
+    }
+
     pub(super) fn set_len(&self, len: usize) {
         self.len.set(len);
     }

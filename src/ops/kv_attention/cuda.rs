@@ -38,7 +38,7 @@ pub(super) fn kv_attention(
         int(width)?,
         int(capacity)?,
         int(op.position)?,
-        Arg::NONE,
+        op.at.map_or(Ok(Arg::NONE), Arg::read)?,
     ];
     cuda.launch(kernel, Launch::blocks(heads, THREADS).rows(rows), &args)
 }

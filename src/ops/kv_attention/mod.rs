@@ -30,6 +30,10 @@ pub struct KvAttention<'a> {
     pub layer: usize,
     /// Where the first new position goes: at most the cache's length.
     pub position: usize,
+    /// A number (1) u32 in a device's memory that joins `position`, where there is one: work that was noted down once
+    /// goes on at another place so. Whoever writes it sees to it that the positions are there, and that cache and table
+    /// have room; the length of the cache stays. Not on the processor, which knows the place.
+    pub at: Option<&'a Tensor>,
     /// Where keys and values are kept.
     pub cache: &'a Cache,
 }
@@ -95,9 +99,14 @@ impl Op for KvAttention<'_> {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::kv_attention(self, cx, cuda, all, &mut outputs[0])?,
+            Device::Cpu(_) if self.at.is_some() => {
+                return Err(Error::unsupported("kv_attention on cpu, at a place that only a device knows"));
+            }
             Device::Cpu(cpu) => cpu::kv_attention(self, cx, cpu, all, &mut outputs[0])?,
         }
-        self.cache.set_len(self.position + all[0].shape()[1]);
+        if self.at.is_none() {
+            self.cache.set_len(self.position + all[0].shape()[1]);
+        }
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
-use super::Sample;
+use super::picks::busy;
+use super::{Draw, Sample};
 use crate::backend::cpu::simd::{Kernel, Simd, math};
 use crate::backend::cpu::{Cpu, Parts};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exec::Cx;
 use crate::rng::Stream;
 use crate::tensor::{DType, Desc, Tensor};
@@ -50,6 +51,39 @@ pub(super) fn sample(op: &Sample, cx: Cx<'_>, cpu: &Cpu, logits: &Tensor, out: &
         usize::MAX => Ok(()),
         image => Err(op.not_finite(image)),
     }
+}
+
+/// Draws where the picks are, and keeps what was drawn there.
+pub(super) fn draw_next(
+    op: &Draw<'_>,
+    cx: Cx<'_>,
+    cpu: &Cpu,
+    logits: &Tensor,
+    out: &mut Tensor,
+) -> Result<()> {
+    let picks = op.picks;
+    let (mut place, mut last, mut all) = (
+        picks.place.try_borrow_mut().map_err(busy)?,
+        picks.last.try_borrow_mut().map_err(busy)?,
+        picks.all.try_borrow_mut().map_err(busy)?,
+    );
+    let ([positions, images, k], place) = (super::dims("codes", all.desc())?, place.data_mut::<u32>()?);
+    if place[0] as usize >= positions {
+        return Err(Error::invalid(format!("position {} of {positions}", place[0])));
+    }
+    let mut drawn = cx.workspace.tensor(Desc::plain([images], DType::U32))?;
+    sample(&Sample { position: place[0], ..op.sample }, cx, cpu, logits, &mut drawn)?;
+    let (drawn, sub_code) = (drawn.data::<u32>()?, op.sample.sub_code as usize);
+    let here = &mut all.data_mut::<u32>()?[place[0] as usize * images * k..][..images * k];
+    for (codes, &code) in here.chunks_exact_mut(k).zip(drawn) {
+        codes[sub_code] = code;
+    }
+    let rows = last.data_mut::<u32>()?.chunks_exact_mut(k).zip(out.data_mut::<u32>()?);
+    for ((codes, out), &code) in rows.zip(drawn.iter().cycle()) {
+        (codes[sub_code], *out) = (code, code);
+    }
+    place[0] += u32::from(sub_code + 1 == k);
+    Ok(())
 }
 
 /// Steps 1 and 2. Returns whether all values are finite.

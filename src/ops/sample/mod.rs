@@ -13,6 +13,9 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod picks;
+
+pub use picks::Picks;
 
 use super::check::{dims, expect_type, inputs};
 use crate::backend::Device;
@@ -111,6 +114,54 @@ impl Op for Sample {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::sample(self, cx, cuda, all[0], &mut outputs[0]),
             Device::Cpu(cpu) => cpu::sample(self, cx, cpu, all[0], &mut outputs[0]),
+        }
+    }
+}
+
+/// Draws a sub-code of every image at the place where its [`Picks`] are, as [`Sample`] does, and keeps it there. After the
+/// last sub-code of a position comes the next position. A GPU waits for nothing: that logits were not finite is then an
+/// error of [`Picks::read`].
+///
+/// Input: logits (rows, N) as [`Sample`]'s. Output: the code for each row, (rows, 1, 1) u32.
+#[derive(Clone, Copy)]
+pub struct Draw<'a> {
+    /// How; its position is 0.
+    pub sample: Sample,
+    /// Where.
+    pub picks: &'a Picks,
+}
+
+impl Op for Draw<'_> {
+    const NAME: &'static str = "sample";
+
+    fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
+        let [images] = self.sample.outputs(all)?;
+        let (rows, images) = (all[0].shape[0], images.shape[0]);
+        let (last, kept) = (*self.picks.last().shape(), *self.picks.all.borrow().shape());
+        if (rows, images) != (last[0], kept[1]) {
+            return Err(Error::invalid(format!(
+                "logits are {}: {images} images in {rows} rows, expected {} in {}",
+                all[0], kept[1], last[0]
+            )));
+        }
+        if self.sample.sub_code as usize >= last[2] || self.sample.position != 0 {
+            return Err(Error::invalid(format!(
+                "sub-code {} of {} and position {}, expected one of those and 0",
+                self.sample.sub_code, last[2], self.sample.position
+            )));
+        }
+        Ok([Desc::plain([rows, 1, 1], DType::U32)])
+    }
+
+    fn cost(&self, all: &[Desc]) -> Cost {
+        self.sample.cost(all)
+    }
+
+    fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
+        match cx.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda::draw_next(self, cx, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(cpu) => cpu::draw_next(self, cx, cpu, all[0], &mut outputs[0]),
         }
     }
 }
