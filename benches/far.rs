@@ -118,6 +118,8 @@ impl<'a> Subject<'a> {
         self.generation.rewind(self.position, 1).expect("it was there");
         let start = (self.clock)();
         self.generation.next().expect("a position").expect("a step");
+        // A GPU has it when it can be looked at.
+        self.generation.codes().expect("codes");
         ((self.clock)() - start) * 1e3
     }
 }

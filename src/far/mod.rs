@@ -102,7 +102,7 @@ impl Generator {
     /// of what `codes` holds before, the first `sampling.given` positions of each picture are kept.
     ///
     /// Up to eight pictures are made abreast, fewer where the memory limit asks for it; neither changes a code.
-    /// `progress(done, total)` counts positions of all of them, and may stop.
+    /// `progress(done, total)` counts positions of all of them, and may stop; a GPU may not have got so far yet.
     ///
     /// # Errors
     /// `InvalidArgument` for a class that there is not, numbers that cannot be drawn with, a `codes` that is too
