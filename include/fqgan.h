@@ -157,7 +157,8 @@ typedef struct fqgan_runtime_options {
   void *cuda_stream;
 } fqgan_runtime_options;
 
-// Sets all fields to their defaults, struct_size included.
+// Sets the fields up to parallel_user to their defaults, struct_size included: those that the first version had. Who
+// uses a later field sets struct_size to sizeof(fqgan_runtime_options), and all later fields.
 void fqgan_runtime_options_init(fqgan_runtime_options *options);
 
 // Makes a runtime. options may be NULL: all defaults. Fails with FQGAN_ERROR_DEVICE when there is no such

@@ -71,7 +71,8 @@ pub struct fqgan_runtime {
 /// Far above any machine's cores, and far below what would exhaust it.
 const MAX_THREADS: u32 = 1024;
 
-/// Sets all fields to their defaults, struct_size included.
+/// Sets the fields up to parallel_user to their defaults, struct_size included: those that the first version had. Who
+/// uses a later field sets struct_size to sizeof(fqgan_runtime_options), and all later fields.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fqgan_runtime_options_init(options: *mut fqgan_runtime_options) {
     // SAFETY: the contract of the interface.

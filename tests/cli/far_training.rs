@@ -67,6 +67,14 @@ fn bits(place: &Place, name: &str) -> Vec<(String, Vec<u32>)> {
 #[test]
 fn from_pictures_to_pictures() {
     let place = place();
+    let ran = train(
+        &place,
+        "far --recipe small.toml --dry-run --threads 1 --set run.batch=4 --set run.accumulate=2",
+    );
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    for says in ["million", "steps of 2 x 2", "images/s", "6 steps"] {
+        assert!(ran.out.contains(says), "{says} not in\n{}", ran.out);
+    }
     let ran = train(&place, &format!("{FAR} --tokenizer model.safetensors --out run"));
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(ran.err.contains("step 3: held_out_log2p -"), "{}", ran.err);

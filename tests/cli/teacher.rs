@@ -64,6 +64,11 @@ fn a_teacher_is_trained_and_teaches() {
     for name in ["cat/a", "cat/b", "dog/c", "dog/d"] {
         place.picture(&format!("data/{name}.png"), 30 + name.as_bytes()[4] as usize % 7, 40);
     }
+    let ran = train(&place, "teacher --recipe teacher.toml --dry-run --threads 1");
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    for says in ["million", "steps of 1 x 3", "images/s", "4 steps"] {
+        assert!(ran.out.contains(says), "{says} not in\n{}", ran.out);
+    }
     let teacher = "teacher --recipe teacher.toml --data data --held-out data --threads 1 --workers 1";
     let ran = train(&place, &format!("{teacher} --out whole"));
     assert_eq!(ran.code, Some(0), "{}", ran.err);

@@ -1,6 +1,10 @@
 //! Bytes choose the sequence of calls through the C interface, and their arguments: whatever comes, each call keeps
 //! to its contract. Used by a fuzz target, and by a test with fixed bytes.
 
+#[path = "bytes.rs"]
+mod bytes;
+
+use bytes::{Bytes, Room};
 use fqgan::capi::*;
 use std::ffi::{CString, c_void};
 use std::path::PathBuf;
@@ -20,58 +24,6 @@ pub struct Tally {
 }
 
 const GUARD: u32 = 0xA5A5_A5A5;
-
-struct Bytes<'a>(&'a [u8]);
-
-impl Bytes<'_> {
-    fn next(&mut self) -> usize {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        usize::from(*first)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        self.next() % n
-    }
-
-    /// Mostly a usual value, at times any.
-    fn word(&mut self, usual: usize) -> u32 {
-        match self.below(40) {
-            0 => u32::MAX,
-            1 => (self.next() | self.next() << 8 | self.next() << 16 | self.next() << 24) as u32,
-            2 => 0,
-            3 => self.next() as u32,
-            _ => usual as u32,
-        }
-    }
-
-    fn float(&mut self, usual: f32) -> f32 {
-        let odd = [f32::NAN, f32::INFINITY, -1.0, 0.0, -0.0, 1e-30, 1e30, f32::MIN_POSITIVE / 4.0];
-        let i = self.below(24);
-        odd.get(i).copied().unwrap_or(usual)
-    }
-}
-
-/// Elements with some behind them that no call may write.
-struct Room<T> {
-    data: Vec<T>,
-    len: usize,
-    fill: T,
-}
-
-impl<T: Copy + PartialEq> Room<T> {
-    fn new(len: usize, fill: T) -> Room<T> {
-        Room { data: vec![fill; len + 4], len, fill }
-    }
-
-    fn whole(&self) -> bool {
-        self.data[self.len..].iter().all(|x| *x == self.fill)
-    }
-
-    fn untouched(&self) -> bool {
-        self.data.iter().all(|x| *x == self.fill)
-    }
-}
 
 struct World<'a> {
     bytes: Bytes<'a>,

@@ -1,11 +1,10 @@
-use crate::{recipe, run};
-use fqgan::backend::Device;
+use crate::{estimate, recipe, run};
+use fqgan::Result;
 use fqgan::tokenizer::{Options, Tokenizer};
 use fqgan::train::codes::Stored;
 use fqgan::train::far::{FarJob, FarTrainer};
 use fqgan::train::init;
 use fqgan::weights::{Map, Source};
-use fqgan::{Error, Result};
 use std::path::PathBuf;
 
 /// Train a generator on codes
@@ -21,7 +20,7 @@ pub struct Args {
     #[command(flatten)]
     recipe: recipe::Args,
     /// Codes to train on: a file that `fqgan-train codes` wrote, or the folder of all shards
-    #[arg(long, value_name = "PATH", required_unless_present = "print_config")]
+    #[arg(long, value_name = "PATH", required_unless_present_any = ["print_config", "dry_run"])]
     codes: Option<PathBuf>,
     /// Codes that are not trained on, whose first view is predicted now and then
     #[arg(long, value_name = "PATH")]
@@ -29,18 +28,8 @@ pub struct Args {
     /// The tokenizer of the codes, to see what new ones look like
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
-    /// Where everything goes
-    #[arg(long, value_name = "FOLDER", required_unless_present = "print_config")]
-    out: Option<PathBuf>,
-    /// Go on where the run in the folder was cut; begin it if there is none
-    #[arg(long)]
-    resume: bool,
-    /// Where to compute: auto, cpu, cuda, or cuda:1 for the second GPU
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    device: String,
-    /// 0: one a core
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    run: run::Args,
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -49,20 +38,23 @@ pub fn run(args: &Args) -> Result<()> {
         print!("{}", recipe.print()?);
         return Ok(());
     }
-    let (Some(codes), Some(out)) = (&args.codes, &args.out) else {
-        return Err(Error::internal("--codes and --out were not asked for"));
-    };
+    let device = args.run.device()?;
+    let weights = init::far(&recipe.model.config()?, recipe.run.seed)?;
+    if args.run.dry_run {
+        let mut part = recipe.clone();
+        part.run.accumulate = 1;
+        let trainer = FarTrainer::new(&part, &device, &weights)?;
+        return estimate::print(&recipe.run, &mut estimate::OfGenerator(trainer));
+    }
     let stop = run::stop()?;
-    let device = Device::named(&args.device, args.threads)?;
-    let codes = Stored::open(codes)?;
+    let codes = Stored::open(run::missing(&args.codes, "--codes")?)?;
     let held_out = args.held_out.as_ref().map(Stored::open).transpose()?;
     let tokenizer = match &args.tokenizer {
         Some(path) => Some(Tokenizer::open(&device, &Source::open(path, Map::On)?, &Options::default())?),
         None => None,
     };
-    let weights = init::far(&recipe.model.config()?, recipe.run.seed)?;
     let trainer = FarTrainer::new(&recipe, &device, &weights)?;
     drop(weights);
     let mut job = FarJob::new(&recipe, &device, trainer, codes, held_out, tokenizer)?;
-    run::go(&recipe.run, out, args.resume, &device, &mut job, &stop)
+    run::go(&args.run, &recipe.run, &device, &mut job, &stop)
 }

@@ -10,9 +10,35 @@ use fqgan::train::recipe::Run;
 use fqgan::train::run::{End, Job, Watch, run};
 use fqgan::train::{Folder, Report, Scalar};
 use fqgan::{Error, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+/// What every command that trains asks for.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Where everything goes
+    #[arg(long, value_name = "FOLDER", required_unless_present_any = ["print_config", "dry_run"])]
+    pub out: Option<PathBuf>,
+    /// Go on where the run in the folder was cut; begin it if there is none
+    #[arg(long)]
+    pub resume: bool,
+    /// Try two small steps, say what memory and time the run will take, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where to compute: auto, cpu, cuda, or cuda:1 for the second GPU
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// 0: one a core
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+}
+
+impl Args {
+    pub fn device(&self) -> Result<Device> {
+        Device::named(&self.device, self.threads)
+    }
+}
 
 /// Becomes true when somebody asks the program to end.
 pub fn stop() -> Result<Arc<AtomicBool>> {
@@ -24,15 +50,9 @@ pub fn stop() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Trains in the folder `out`, which is told how it goes.
-pub fn go(
-    recipe: &Run,
-    out: &Path,
-    resume: bool,
-    device: &Device,
-    job: &mut dyn Job,
-    stop: &AtomicBool,
-) -> Result<()> {
+/// Trains in the folder `--out`, which is told how it goes.
+pub fn go(args: &Args, recipe: &Run, device: &Device, job: &mut dyn Job, stop: &AtomicBool) -> Result<()> {
+    let (out, resume) = (missing(&args.out, "--out")?, args.resume);
     let folder = Folder::open(out)?;
     let group = job.group();
     if !group.leads() {
@@ -45,6 +65,11 @@ pub fn go(
         End::Stopped => log.say("stopped and saved; --resume goes on"),
     }
     group.leave()
+}
+
+/// An argument that clap has asked for, but where it is not needed.
+pub fn missing<'a>(argument: &'a Option<PathBuf>, name: &str) -> Result<&'a Path> {
+    argument.as_deref().ok_or_else(|| Error::internal(format!("{name} was not asked for")))
 }
 
 /// Refuses processes of one run that are not of the same program, recipe and pictures.

@@ -1,5 +1,4 @@
-use crate::{recipe, run};
-use fqgan::backend::Device;
+use crate::{estimate, recipe, run};
 use fqgan::train::data::Pictures;
 use fqgan::train::init;
 use fqgan::train::teacher::{TeacherJob, TeacherTrainer};
@@ -19,23 +18,13 @@ pub struct Args {
     #[command(flatten)]
     recipe: recipe::Args,
     /// Pictures to train on: a folder for each class, or tar files
-    #[arg(long, value_name = "PATH", required_unless_present = "print_config")]
+    #[arg(long, value_name = "PATH", required_unless_present_any = ["print_config", "dry_run"])]
     data: Option<PathBuf>,
     /// Pictures of the same classes that are not trained on, to tell now and then
     #[arg(long, value_name = "PATH")]
     held_out: Option<PathBuf>,
-    /// Where everything goes
-    #[arg(long, value_name = "FOLDER", required_unless_present = "print_config")]
-    out: Option<PathBuf>,
-    /// Go on where the run in the folder was cut; begin it if there is none
-    #[arg(long)]
-    resume: bool,
-    /// Where to compute: auto, cpu, cuda, or cuda:1 for the second GPU
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    device: String,
-    /// 0: one a core
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    run: run::Args,
     /// Threads that read pictures; 0: one a core
     #[arg(long, default_value_t = 0)]
     workers: usize,
@@ -47,17 +36,19 @@ pub fn run(args: &Args) -> Result<()> {
         print!("{}", recipe.print()?);
         return Ok(());
     }
-    let (Some(data), Some(out)) = (&args.data, &args.out) else {
-        return Err(Error::internal("--data and --out were not asked for"));
-    };
-    let stop = run::stop()?;
-    let device = Device::named(&args.device, args.threads)?;
+    let device = args.run.device()?;
     let weights = init::teacher(&recipe.model.manifest()?, recipe.run.seed)?;
     let trainer = TeacherTrainer::new(&recipe, &device, &weights)?;
     drop(weights);
+    if args.run.dry_run {
+        let mut trial = estimate::OfTeacher { trainer, side: recipe.model.image_size };
+        return estimate::print(&recipe.run, &mut trial);
+    }
+    let stop = run::stop()?;
+    let data = run::missing(&args.data, "--data")?;
     let pictures = Arc::new(Pictures::open(data)?);
     let held_out = args.held_out.as_ref().map(Pictures::open).transpose()?;
     let left_out = |error: &Error| eprintln!("left out: {error}");
     let mut job = TeacherJob::new(&recipe, trainer, pictures, args.workers, held_out.as_ref(), left_out)?;
-    run::go(&recipe.run, out, args.resume, &device, &mut job, &stop)
+    run::go(&args.run, &recipe.run, &device, &mut job, &stop)
 }

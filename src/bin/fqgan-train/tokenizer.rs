@@ -28,27 +28,14 @@ pub struct Args {
     /// Pictures that are not trained on, to look at
     #[arg(long, value_name = "PATH")]
     held_out: Option<PathBuf>,
-    /// Where everything goes
-    #[arg(long, value_name = "FOLDER", required_unless_present_any = ["print_config", "dry_run"])]
-    out: Option<PathBuf>,
-    /// Go on where the run in the folder was cut; begin it if there is none
-    #[arg(long)]
-    resume: bool,
     /// Begin with these weights instead of fresh ones; prediction heads that the file has not are fresh
     #[arg(long, value_name = "FILE")]
     finetune: Option<PathBuf>,
     /// Begin with this discriminator: its own file, or a checkpoint of a run
     #[arg(long, value_name = "FILE", requires = "finetune")]
     discriminator: Option<PathBuf>,
-    /// Try two small steps, say what memory and time the run will take, and stop
-    #[arg(long)]
-    dry_run: bool,
-    /// Where to compute: auto, cpu, cuda, or cuda:1 for the second GPU
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    device: String,
-    /// 0: one a core
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    run: run::Args,
     /// Threads that read pictures; 0: one a core
     #[arg(long, default_value_t = 0)]
     workers: usize,
@@ -75,7 +62,7 @@ fn train(args: &Args, recipe: &Recipe, group: &Group) -> Result<()> {
             recipe.run.accumulate
         )));
     }
-    let device = Device::named(&args.device, args.threads)?;
+    let device = args.run.device()?;
     if group.size() > 1 && device.name() != "cpu" {
         return Err(Error::unsupported(format!(
             "several processes train on the processor, not on {}",
@@ -84,12 +71,10 @@ fn train(args: &Args, recipe: &Recipe, group: &Group) -> Result<()> {
     }
     let teachers = args.networks.open(recipe)?;
     let trainer = trainer(args, recipe, &device, teachers)?.with_group(group);
-    if args.dry_run {
-        return estimate::print(recipe, trainer);
+    if args.run.dry_run {
+        return estimate::print(&recipe.run, &mut estimate::OfTokenizer(trainer));
     }
-    let (Some(data), Some(out)) = (&args.data, &args.out) else {
-        return Err(Error::internal("--data and --out were not asked for"));
-    };
+    let data = run::missing(&args.data, "--data")?;
     let stop = run::stop()?;
     let pictures = Arc::new(Pictures::open(data)?);
     run::agree(group, &recipe.print()?, &pictures)?;
@@ -100,7 +85,7 @@ fn train(args: &Args, recipe: &Recipe, group: &Group) -> Result<()> {
         None => Vec::new(),
     };
     let mut job = TokenizerJob::new(recipe, &device, trainer, pictures, args.workers, held_out);
-    run::go(&recipe.run, out, args.resume, &device, &mut job, &stop)
+    run::go(&args.run, &recipe.run, &device, &mut job, &stop)
 }
 
 /// The run before its first step.

@@ -56,6 +56,11 @@ impl TeacherTrainer {
         })
     }
 
+    /// Bytes of memory beside the weights' files: weights that moved, moments, activations.
+    pub fn workspace_bytes(&self) -> usize {
+        self.workspace.bytes()
+    }
+
     /// Goes on from where a checkpoint was written.
     ///
     /// # Errors
