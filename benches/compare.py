@@ -4,10 +4,12 @@
     scripts/peers.sh
     .venv-peers/bin/python benches/compare.py tokenizer [--threads 1,2] [--batch 1,4] [--dtype f32,bf16] [--runs 9]
     .venv-peers/bin/python benches/compare.py far [--batch 1,8] [--dtype f32,bf16,int8]
+    .venv-peers/bin/python benches/compare.py train [--threads 2] [--batch 2] [--runs 7]
 
 Both sides answer requests over a pipe (`--serve`), so that noise of the machine falls on both alike. The peer of a
 row is the fastest of the variants that were asked for. Of each turn the first call is not counted: it pays for what the
 other side left in the caches, as no program does that uses one of them. PyTorch's side of an int8 row is its bf16.
+`train` times whole steps of tokenizer-dual-f16 and far-b in f32 and bf16 beside PyTorch's in f32.
 """
 import argparse
 import pathlib
@@ -51,7 +53,7 @@ def built(bench):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["tokenizer", "far"])
+    parser.add_argument("what", choices=["tokenizer", "far", "train"])
     parser.add_argument("--threads", default="2,1")
     parser.add_argument("--batch", default=None)
     parser.add_argument("--dtype", default="f32")
@@ -60,6 +62,8 @@ def main():
     parser.add_argument("--variants", default=None, help="PyTorch's, as the peer's --variants names them")
     parser.add_argument("--build", default="build", help="where the formula weights are kept")
     args = parser.parse_args()
+    if args.what == "train":
+        return train(args)
     tokenizer = args.what == "tokenizer"
     batches = [int(b) for b in (args.batch or ("1,4" if tokenizer else "1,8")).split(",")]
     variants = (args.variants or ("channels-last,compile" if tokenizer else "eager,packed,compile+packed")).split(",")
@@ -94,6 +98,35 @@ def main():
                     print_row(rows[-1], header=len(rows) == 1)
             for server in servers:
                 server.stop()
+
+
+def train(args):
+    bench, batch, threads = built("train"), args.batch or "2", args.threads.split(",")[0]
+    print("| step | fqgan f32 s (median) | bf16 | PyTorch f32 | ratio of minima (medians) | bf16 beside f32 |")
+    print("|---|---|---|---|---|---|")
+    for recipe, case in [("tokenizer-dual-f16", "tokenizer_dual_vq16"), ("far-b", "far_b_dual")]:
+        ours = [bench, "--recipe", recipe, "--threads", threads, "--batch", batch, "--serve"]
+        peer = [sys.executable, ROOT / "benches/peers/train.py", "--serve", "--case", case, "--threads", threads]
+        servers = [
+            Server("f32", ours),
+            Server("bf16", [*ours, "--set", "precision=bf16"]),
+            Server("PyTorch", peer),
+        ]
+        # The first two steps take their memory from the system; PyTorch's side warms itself up.
+        for server in servers[:2]:
+            server.time(f"step {batch}"), server.time(f"step {batch}")
+        times = {s.name: [] for s in servers}
+        servers[2].time(f"step {batch}")
+        for _ in range(args.runs):
+            for server in servers:
+                times[server.name].append(server.time(f"step {batch}") / 1e3)
+        least = {name: min(t) for name, t in times.items()}
+        middle = {name: statistics.median(t) for name, t in times.items()}
+        ratio = lambda one, other: f"{least[one] / least[other]:.2f} ({middle[one] / middle[other]:.2f})"
+        cells = [f"{least[s.name]:.2f} ({middle[s.name]:.2f})" for s in servers]
+        print("|", " | ".join([recipe, *cells, ratio("PyTorch", "f32"), ratio("f32", "bf16")]), "|", flush=True)
+        for server in servers:
+            server.stop()
 
 
 def print_row(row, header):

@@ -4,10 +4,12 @@
 //! Of a tokenizer: fresh weights, no teachers, no perceptual term, no discriminator. Of a generator: fresh weights, a
 //! whole picture's codes, nothing dropped. What the peer's script does too. Prints the time of
 //! each step, the share of arithmetic, and the peak of resident memory. With `--serve` it answers each line with the
-//! milliseconds of a step, so that a script can alternate with a peer in one run.
+//! milliseconds of a step, so that a script can alternate with a peer in one run. With `--profile` it prints what each
+//! operation took in the last step, gradients under the name of what they are of.
 
 use fqgan::Result;
 use fqgan::backend::{Device, cpu::Cpu};
+use fqgan::exec::profile;
 use fqgan::tensor::Tensor;
 use fqgan::train::far::{FarRecipe, FarTrainer};
 use fqgan::train::{Recipe, Report, Teachers, TokenizerNetwork, Trainer, init};
@@ -19,7 +21,8 @@ use std::time::Instant;
 
 fn main() {
     let (mut name, mut overrides) = ("tokenizer-dual-f16".to_string(), Vec::new());
-    let (mut batch, mut threads, mut runs, mut serve) = (2, 0, 4, false);
+    let (mut batch, mut threads, mut runs) = (2, 0, 4);
+    let (mut serve, mut profiled) = (false, false);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().unwrap_or_else(|| panic!("{word} wants a value"));
@@ -30,6 +33,7 @@ fn main() {
             "--threads" => threads = value().parse().expect("a number of threads"),
             "--runs" => runs = value().parse().expect("a number of runs"),
             "--serve" => serve = true,
+            "--profile" => profiled = true,
             "--bench" => {}
             other => panic!("unknown argument {other}"),
         }
@@ -59,6 +63,14 @@ fn main() {
     }
     for run in 0..runs {
         println!("step {run}: {:.0} ms, resident {}", step(), status("VmRSS:"));
+    }
+    if profiled {
+        let (milliseconds, all) = profile(&mut step);
+        println!("a step of {milliseconds:.0} ms:");
+        for spent in all {
+            let (ms, rate) = (1e3 * spent.time.as_secs_f64(), 1e-9 * spent.flops / spent.time.as_secs_f64());
+            println!("{:<22} {:5} runs {ms:8.1} ms {rate:8.1} GFLOP/s", spent.name, spent.runs);
+        }
     }
     println!("peak of resident memory: {}", status("VmHWM:"));
 }
