@@ -25,7 +25,9 @@ impl Source for Heap {
 /// arena's own reference is the only one. So nothing has to be given back, and steady state allocates
 /// nothing: not even the reference count.
 pub struct Arena {
-    buffers: RefCell<Vec<Arc<Buffer>>>,
+    /// With their lengths, the shortest first: training holds thousands, and to look at each costs more than what is
+    /// done with it.
+    buffers: RefCell<Vec<(usize, Arc<Buffer>)>>,
     source: Box<dyn Source>,
     limit: Option<usize>,
     /// What of a buffer may be wasted: one part of so many; `None` for any part.
@@ -47,7 +49,7 @@ impl Arena {
 
     /// Bytes held, in use or not.
     pub fn bytes(&self) -> usize {
-        self.buffers.borrow().iter().map(|b| b.len()).sum()
+        self.buffers.borrow().iter().map(|(len, _)| len).sum()
     }
 
     /// The smallest free buffer of at least `bytes` bytes that is not wastefully large, or a new one: a new one's first
@@ -57,25 +59,24 @@ impl Arena {
     /// `OutOfMemory` past the limit, or when the system has none.
     pub fn allocate(&self, bytes: usize) -> Result<Storage> {
         let mut buffers = self.buffers.borrow_mut();
-        let fits = |b: &Arc<Buffer>| {
-            let little = |part: usize| b.len() - b.len() / part <= bytes || b.len() <= 4096;
-            b.len() >= bytes && self.waste.is_none_or(little)
+        let little = |len: usize| match self.waste {
+            Some(part) => len - len / part <= bytes || len <= 4096,
+            None => true,
         };
-        let best = buffers
-            .iter_mut()
-            .filter(|b| fits(b))
-            .filter_map(|b| Arc::get_mut(b).map(|m| m.len()).map(|len| (len, b)))
-            .min_by_key(|(len, _)| *len);
-        if let Some((_, buffer)) = best {
-            return Ok(Storage::Owned(Arc::clone(buffer)));
+        let first = buffers.partition_point(|(len, _)| *len < bytes);
+        let fit = buffers[first..].iter_mut().take_while(|(len, _)| little(*len)).map(|(_, buffer)| buffer);
+        for buffer in fit {
+            if Arc::get_mut(buffer).is_some() {
+                return Ok(Storage::Owned(Arc::clone(buffer)));
+            }
         }
         // A new shape: before growing, give back what no longer serves, the largest misfits first.
         if let Some(limit) = self.limit {
-            let mut held: usize = buffers.iter().map(|b| b.len()).sum();
+            let mut held: usize = buffers.iter().map(|(len, _)| len).sum();
             if held.saturating_add(bytes) > limit {
-                buffers.retain_mut(|b| {
+                buffers.retain_mut(|(len, b)| {
                     let free = Arc::get_mut(b).is_some();
-                    held -= if free { b.len() } else { 0 };
+                    held -= if free { *len } else { 0 };
                     !free
                 });
             }
@@ -87,14 +88,15 @@ impl Arena {
         }
         let buffer = Arc::new(self.source.buffer(bytes)?);
         buffer.set_pooled(true);
-        buffers.push(Arc::clone(&buffer));
+        let place = buffers.partition_point(|(len, _)| *len <= buffer.len());
+        buffers.insert(place, (buffer.len(), Arc::clone(&buffer)));
         Ok(Storage::Owned(buffer))
     }
 }
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        for buffer in self.buffers.get_mut() {
+        for (_, buffer) in self.buffers.get_mut() {
             buffer.set_pooled(false);
         }
     }
