@@ -81,6 +81,8 @@ tests --features cuda --test ops --test cuda
 unset FQGAN_CUDA_DRIVER
 begin "training by several processes"
 scripts/ranks.sh 2>&1 | tee -a "$log"
+begin "training by processes on machines of their own"
+scripts/ranks-apart.sh 2>&1 | tee -a "$log"
 begin "hosts"
 scripts/hosts.sh
 step="the end"

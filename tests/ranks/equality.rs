@@ -5,15 +5,15 @@ use std::path::Path;
 
 const STEPS: usize = 20;
 /// Largest relative difference of a number or of a weight tensor.
-const BOUND: f64 = 1e-5;
+pub const BOUND: f64 = 1e-5;
 
-fn lines(out: &Path) -> Vec<Object<String, Value>> {
+pub fn lines(out: &Path) -> Vec<Object<String, Value>> {
     let text = std::fs::read_to_string(out.join("scalars.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The largest relative difference between the numbers of two runs, and which.
-fn numbers(a: &Path, b: &Path) -> (f64, String) {
+pub fn numbers(a: &Path, b: &Path) -> (f64, String) {
     let (a, b) = (lines(a), lines(b));
     assert_eq!(a.len(), b.len());
     let mut worst = (0.0, String::new());
@@ -31,7 +31,7 @@ fn numbers(a: &Path, b: &Path) -> (f64, String) {
 }
 
 /// The same of their weights, by tensors.
-fn weights(a: &Path, b: &Path) -> (f64, String) {
+pub fn weights(a: &Path, b: &Path) -> (f64, String) {
     let open = |out: &Path| Source::open(out.join("last.safetensors"), Map::Off).unwrap();
     let (a, b) = (open(a), open(b));
     let mut worst = (0.0, String::new());

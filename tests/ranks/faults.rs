@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A run of three processes that has saved once, and their numbers in the system, by rank.
-fn begun(at: &Path) -> (Child, Vec<u32>) {
+pub fn begun(at: &Path) -> (Child, Vec<u32>) {
     let words = format!("{} --set run.steps=100000 --set run.save_every=2", shipped("out"));
     let child = spawn(ranks(at, 3, &words));
     let limit = Instant::now() + Duration::from_secs(120);
@@ -50,7 +50,7 @@ fn signal(process: u32, signal: i32) {
 }
 
 /// How the job ended, which it did in time.
-fn ended(mut child: Child) -> Output {
+pub fn ended(mut child: Child) -> Output {
     let began = Instant::now();
     while child.try_wait().unwrap().is_none() {
         if began.elapsed() > LIMIT {

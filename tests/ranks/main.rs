@@ -1,6 +1,7 @@
 //! One model trained by several processes that `mpirun` starts: the same as by one, and what becomes of it when a
 //! process is lost. `scripts/ranks.sh` runs this; MPI is the system's.
 
+mod apart;
 mod equality;
 mod faults;
 
@@ -22,10 +23,12 @@ pub fn ranks(at: &Path, count: usize, words: &str) -> Command {
     command
 }
 
-/// `mpirun`, on more processes than there are cores, and as root as containers are.
+/// `mpirun`, on more processes than there are cores, and as root as containers are; on the machines of
+/// `scripts/ranks-apart.sh`, where it runs this.
 pub fn mpirun(at: &Path) -> Command {
     let mut command = Command::new("mpirun");
     command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]).current_dir(at);
+    command.args(std::env::var("FQGAN_MPIRUN").unwrap_or_default().split_whitespace());
     command
 }
 

@@ -1,0 +1,49 @@
+//! Processes on machines of their own, which `scripts/ranks-apart.sh` lays out: it says how to start them, and what
+//! their namespaces are called.
+
+use crate::equality::{BOUND, lines, numbers, weights};
+use crate::faults::{begun, ended};
+use crate::{fails, ranks, shipped};
+use std::process::Command;
+
+const STEPS: usize = 6;
+
+#[test]
+#[ignore = "wants machines: scripts/ranks-apart.sh"]
+fn apart_they_train_the_same() {
+    let at = tempfile::tempdir().unwrap();
+    let words = |out: &str| format!("{} --set run.steps={STEPS}", shipped(out));
+    let mut alone = Command::new(env!("CARGO_BIN_EXE_fqgan-train"));
+    alone.args(words("one").split_whitespace()).current_dir(at.path());
+    for mut command in [alone, ranks(at.path(), 3, &words("three"))] {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let [one, three] = ["one", "three"].map(|out| at.path().join(out));
+    assert_eq!(lines(&one).len(), STEPS + 1);
+    let (numbers, weights) = (numbers(&one, &three), weights(&one, &three));
+    println!(
+        "three machines: numbers {:.1e} ({}), weights {:.1e} ({})",
+        numbers.0, numbers.1, weights.0, weights.1
+    );
+    assert!(numbers.0 <= BOUND && weights.0 <= BOUND, "{numbers:?}, {weights:?}");
+}
+
+/// A machine whose cable is pulled is named, and the job ends.
+#[test]
+#[ignore = "wants machines: scripts/ranks-apart.sh"]
+fn apart_one_that_cannot_be_reached_is_named() {
+    let at = tempfile::tempdir().unwrap();
+    let namespaces = std::env::var("FQGAN_MACHINES").unwrap();
+    let cable = |state: &str| {
+        let namespace = format!("{namespaces}3");
+        let mut ip = Command::new("ip");
+        assert!(ip.args(["-n", &namespace, "link", "set", "eth0", state]).status().unwrap().success());
+    };
+    let (child, _) = begun(at.path());
+    cable("down");
+    let output = ended(child);
+    cable("up");
+    let said = fails(&output);
+    assert!(said.contains("rank 2 on machine-3 did not come to exchange"), "{said}");
+}
