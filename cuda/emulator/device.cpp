@@ -4,10 +4,12 @@
 #include "emulator.h"
 #include "runtime.h"
 
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <memory>
 #include <new>
@@ -101,8 +103,12 @@ namespace fqgan_emulator {
 
 struct Stream {
     std::recursive_mutex running;
-    std::vector<Task> queue;
+    std::deque<Task> queue;
+    // How many tasks were queued up to now, and how many have begun.
+    uint64_t queued = 0, begun = 0;
     std::unique_ptr<Graph> capture;
+    // For what is noted down: streams are told apart by the order in which they were made.
+    int number = 0;
 };
 
 uint32_t enqueue(Stream *stream, Task task) {
@@ -113,41 +119,46 @@ uint32_t enqueue(Stream *stream, Task task) {
     if (failed != SUCCESS) {
         return failed;
     }
-    (stream->capture ? stream->capture->tasks : stream->queue).push_back(std::move(task));
+    if (stream->capture) {
+        stream->capture->tasks.push_back(std::move(task));
+    } else {
+        stream->queue.push_back(std::move(task));
+        stream->queued++;
+    }
     return SUCCESS;
 }
 
-uint32_t drain(Stream *stream) {
+uint32_t drain(Stream *stream, uint64_t place) {
     if (!stream) {
         return INVALID_HANDLE;
     }
     Guard order(stream->running);
     for (;;) {
-        std::vector<Task> tasks;
+        Task task;
         {
             Guard guard(lock);
             if (stream->capture) {
                 return CAPTURE_UNSUPPORTED;
             }
-            tasks.swap(stream->queue);
-        }
-        if (tasks.empty()) {
-            break;
-        }
-        for (Task &task : tasks) {
-            try {
-                task();
-            } catch (const std::exception &error) {
-                fprintf(stderr, "emulated device: %s\n", error.what());
-                Guard guard(lock);
-                failed = LAUNCH_FAILED;
+            if (stream->queue.empty() || stream->begun >= place) {
                 return failed;
             }
+            task = std::move(stream->queue.front());
+            stream->queue.pop_front();
+            stream->begun++;
+        }
+        try {
+            task();
+        } catch (const std::exception &error) {
+            fprintf(stderr, "emulated device: %s\n", error.what());
+            Guard guard(lock);
+            failed = LAUNCH_FAILED;
+            return failed;
         }
     }
-    Guard guard(lock);
-    return failed;
 }
+
+int number(const Stream *stream) { return stream ? stream->number : 0; }
 
 bool on_device(const void *address, size_t bytes) { return known(device_memory, reinterpret_cast<uintptr_t>(address), bytes); }
 
@@ -155,6 +166,9 @@ bool on_device(const void *address, size_t bytes) { return known(device_memory, 
 
 struct Event {
     Stream *stream = nullptr;
+    // It is reached when so many of the stream's tasks are done.
+    uint64_t place = 0;
+    int number = 0;
 };
 
 extern "C" {
@@ -220,8 +234,14 @@ uint32_t cuGetErrorName(uint32_t, const char **text) { return *text = "CUDA_ERRO
 // ---- streams and events ----
 
 uint32_t cuStreamCreateWithPriority(Stream **stream, unsigned, int) {
+    static std::atomic<int> made{0};
     // Whatever needs a current context fails without one, here as there.
-    return contexts.empty() ? INVALID_CONTEXT : (*stream = new Stream, SUCCESS);
+    if (contexts.empty()) {
+        return INVALID_CONTEXT;
+    }
+    *stream = new Stream;
+    (*stream)->number = ++made;
+    return SUCCESS;
 }
 uint32_t cuStreamCreate(Stream **stream, unsigned flags) { return cuStreamCreateWithPriority(stream, flags, 0); }
 uint32_t cuStreamDestroy_v2(Stream *stream) {
@@ -235,17 +255,30 @@ uint32_t cuStreamQuery(Stream *stream) {
     return stream->queue.empty() ? SUCCESS : NOT_READY;
 }
 
-uint32_t cuEventCreate(Event **event, unsigned) { return *event = new Event, SUCCESS; }
+uint32_t cuEventCreate(Event **event, unsigned) {
+    static std::atomic<int> made{0};
+    *event = new Event;
+    (*event)->number = ++made;
+    return SUCCESS;
+}
 uint32_t cuEventDestroy_v2(Event *event) { return delete event, SUCCESS; }
-uint32_t cuEventRecord(Event *event, Stream *stream) { return event->stream = stream, SUCCESS; }
-// Runs more than the event marks, where more was started since: that is allowed.
-uint32_t cuEventSynchronize(Event *event) { return event->stream ? drain(event->stream) : SUCCESS; }
+uint32_t cuEventRecord(Event *event, Stream *stream) {
+    Guard guard(lock);
+    event->stream = stream;
+    event->place = stream->queued;
+    note("record event %d in stream %d", event->number, stream->number);
+    return SUCCESS;
+}
+uint32_t cuEventSynchronize(Event *event) { return event->stream ? drain(event->stream, event->place) : SUCCESS; }
+// Somebody who asks again and again may as well wait.
+uint32_t cuEventQuery(Event *event) { return cuEventSynchronize(event); }
 uint32_t cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
+    note("stream %d waits for event %d", stream->number, event->number);
     Stream *other = event->stream;
     if (!other || other == stream) {
         return SUCCESS;
     }
-    return enqueue(stream, [other] { drain(other); });
+    return enqueue(stream, [other, place = event->place] { drain(other, place); });
 }
 
 // ---- memory ----
@@ -271,6 +304,7 @@ uint32_t cuMemFreeAsync(uintptr_t address, Stream *stream) {
     }
     // Also after a failure: memory goes back all the same.
     stream->queue.push_back([=] { give_back(device_memory, address); });
+    stream->queued++;
     return SUCCESS;
 }
 uint32_t cuMemHostAlloc(void **at, size_t bytes, unsigned) {

@@ -1,7 +1,7 @@
 use super::arena::{Arena, Heap};
 use super::cpu::Cpu;
 #[cfg(feature = "cuda")]
-use super::cuda::{Cuda, Graph};
+use super::cuda::{Cuda, Graph, Link, LinkId};
 use crate::error::{Error, Result};
 use crate::tensor::{Allocate, Desc, Storage, Tensor};
 use std::fmt;
@@ -68,6 +68,30 @@ impl Device {
             Device::Cpu(_) => "cpu",
             #[cfg(feature = "cuda")]
             Device::Cuda(_) => "cuda",
+        }
+    }
+
+    /// A new name for the GPUs of several processes to meet under.
+    ///
+    /// # Errors
+    /// `Device` without NCCL, `Unsupported` where this is no GPU.
+    #[cfg(feature = "cuda")]
+    pub fn link_id(&self) -> Result<LinkId> {
+        match self {
+            Device::Cpu(_) => Err(Error::unsupported("NCCL is for GPUs")),
+            Device::Cuda(_) => Link::id(),
+        }
+    }
+
+    /// Meets the GPUs of other processes: `rank` of `size`, from 0. Waits until all are there.
+    ///
+    /// # Errors
+    /// As [`Device::link_id`]; `Device` when they do not meet.
+    #[cfg(feature = "cuda")]
+    pub fn link(&self, id: &LinkId, place: [usize; 2]) -> Result<Arc<Link>> {
+        match self {
+            Device::Cpu(_) => Err(Error::unsupported("NCCL is for GPUs")),
+            Device::Cuda(cuda) => Ok(Arc::new(Link::join(cuda, id, place)?)),
         }
     }
 

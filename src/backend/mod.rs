@@ -6,4 +6,6 @@ pub mod cpu;
 pub mod cuda;
 mod device;
 
+#[cfg(feature = "cuda")]
+pub use cuda::{Exchange, Link, LinkId};
 pub use device::{Device, Lease, Recording, Workspace, Workspaces};

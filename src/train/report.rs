@@ -21,6 +21,8 @@ pub struct Report {
     pub discriminator_gradients: BTreeMap<String, f64>,
     /// Additions and multiplications of the step.
     pub flops: f64,
+    /// Seconds for which a process has waited for others since the run's start, the mean of all.
+    pub waited: f64,
     /// What a person should know.
     pub warnings: Vec<String>,
     /// Whose numbers are not finite, where several processes train: `rank 1 on HOST: reconstruction`.

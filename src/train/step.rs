@@ -157,7 +157,8 @@ impl Trainer {
         if let Some(reduction) = reduction {
             let state = &self.state;
             let names: Vec<&String> = state.weights.keys().chain(state.discriminator.keys()).collect();
-            reduction.sum_step(&mut report, &mut gradients, &names, &self.workspace)?;
+            let e = Eager::new(&self.device, &self.workspace);
+            reduction.sum_step(&mut report, &mut gradients, &names, &e)?;
         }
         let shares = parts.len() * group.size();
         if shares > 1 {

@@ -13,6 +13,7 @@ mod tiny;
 
 mod generator;
 mod graph;
+mod link;
 mod missing;
 mod tokenizer;
 mod training;

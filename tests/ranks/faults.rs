@@ -6,7 +6,7 @@ use std::process::{Child, Output};
 use std::time::{Duration, Instant};
 
 /// Within this a job must end of which a process is lost.
-const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// A run of three processes that has saved once, and their numbers in the system, by rank.
 pub fn begun(at: &Path) -> (Child, Vec<u32>) {

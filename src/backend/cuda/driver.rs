@@ -1,6 +1,9 @@
 //! CUDA's driver: the one place that knows `cust`. Its functions are found at run time, see `cuda/shim/shim.h`.
 
 mod capture;
+mod side;
+
+pub(super) use side::Side;
 
 use super::counts::Counters;
 use crate::error::{Error, Result};

@@ -9,6 +9,7 @@ mod driver;
 mod graph;
 mod kernels;
 mod launch;
+mod link;
 mod memory;
 
 pub use blas::{Product, Side};
@@ -17,6 +18,7 @@ pub use dnn::Convolution;
 pub use driver::Host;
 pub use graph::Graph;
 pub use launch::{Arg, Launch};
+pub use link::{Exchange, Link, LinkId};
 pub use memory::{Memory, Pool};
 
 use super::arena::Source;

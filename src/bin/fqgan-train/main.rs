@@ -11,6 +11,7 @@ mod step;
 mod step_far;
 mod teacher;
 mod tokenizer;
+mod traffic;
 
 use clap::{Parser, Subcommand};
 use fqgan::train::collective::Group;
@@ -33,6 +34,7 @@ enum Command {
     Far(far::Args),
     Teacher(teacher::Args),
     Step(Box<step::Args>),
+    Traffic(traffic::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Far(args) => far::run(&args),
         Command::Teacher(args) => teacher::run(&args),
         Command::Step(args) => step::run(&args),
+        Command::Traffic(args) => traffic::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -62,13 +62,8 @@ fn train(args: &Args, recipe: &Recipe, group: &Group) -> Result<()> {
             recipe.run.accumulate
         )));
     }
-    let device = args.run.device()?;
-    if group.size() > 1 && device.name() != "cpu" {
-        return Err(Error::unsupported(format!(
-            "several processes train on the processor, not on {}",
-            device.name()
-        )));
-    }
+    let device = group.device(&args.run.device, args.run.threads)?;
+    let group = &group.clone().on(&device)?;
     let teachers = args.networks.open(recipe)?;
     let trainer = trainer(args, recipe, &device, teachers)?.with_group(group);
     if args.run.dry_run {

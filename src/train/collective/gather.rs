@@ -30,28 +30,32 @@ impl Op for GatherRows {
         Cost { flops: 0.0, bytes: (bytes * (1 + self.0.size())) as f64 }
     }
 
-    fn forward(&self, _: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let mine = all[0].data::<f32>()?.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let found = self.0.gather(mine)?;
-        let to = outputs[0].data_mut::<f32>()?;
-        if found.len() != size_of_val(to) {
-            return Err(Error::internal("ranks gave rows of different counts"));
-        }
-        for (to, bytes) in to.iter_mut().zip(found.chunks_exact(size_of::<f32>())) {
-            *to = f32::from_le_bytes(bytes.try_into().unwrap_or_default());
-        }
+    fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
+        let mine = cx.download(all[0])?;
+        let found = self.0.gather(mine.data::<f32>()?.iter().flat_map(|x| x.to_le_bytes()).collect())?;
+        outputs[0] = cx.written::<f32>(outputs[0].desc().shape, |to| {
+            if found.len() != size_of_val(to) {
+                return Err(Error::internal("ranks gave rows of different counts"));
+            }
+            for (to, bytes) in to.iter_mut().zip(found.chunks_exact(size_of::<f32>())) {
+                *to = f32::from_le_bytes(bytes.try_into().unwrap_or_default());
+            }
+            Ok(())
+        })?;
         Ok(())
     }
 
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
         let grad = pass.grads[0].as_ref().ok_or_else(|| Error::internal("no gradient"))?;
-        let mut mine = e.cx().workspace.tensor(*pass.inputs[0].desc())?;
-        let to = mine.data_mut::<f32>()?;
-        let (count, times) = (to.len(), self.0.size() as f32);
+        let grad = e.cx().download(grad)?;
+        let (desc, times) = (pass.inputs[0].desc(), self.0.size() as f32);
+        let count = desc.shape.count();
         let from = &grad.data::<f32>()?[self.0.rank() * count..][..count];
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = from * times);
         let mut found = Gradients::default();
-        found[0] = Some(mine);
+        found[0] = Some(e.cx().written::<f32>(desc.shape, |to| {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = from * times);
+            Ok(())
+        })?);
         Ok(found)
     }
 }

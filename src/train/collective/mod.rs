@@ -1,18 +1,32 @@
 //! Several processes that train one model: who takes part, and how they exchange what a step needs.
 //!
-//! MPI starts the processes and carries the bytes (feature `mpi`). Without it, and without `mpirun`, a [`Group`] is one
-//! process, and every exchange is the identity.
+//! MPI starts the processes and carries the bytes (feature `mpi`); tensors of GPUs go by NCCL (feature `cuda`), for
+//! which other launchers will do too. Without any, a [`Group`] is one process, and every exchange is the identity.
 
 mod gather;
+// Without GPUs the processes that it tells of are refused, and never meet.
+#[cfg_attr(not(feature = "cuda"), expect(dead_code))]
+mod launch;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(feature = "cuda")]
+mod nccl;
 mod reduction;
 
 pub use gather::GatherRows;
-pub use reduction::Reduction;
+pub use reduction::{BUCKET, Reduction};
 
+use crate::backend::{Device, Workspace};
 use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+use launch::Told;
 use std::sync::Arc;
+#[cfg(any(feature = "mpi", feature = "cuda"))]
+use std::time::Duration;
+
+/// How long others may take longer than this process did.
+#[cfg(any(feature = "mpi", feature = "cuda"))]
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The processes of a run. Every exchange is one that all of them make, in the same order.
 #[derive(Clone, Default)]
@@ -26,39 +40,118 @@ trait Carrier: Send + Sync {
     fn size(&self) -> usize;
     /// The machine that a process runs on.
     fn host(&self, rank: usize) -> &str;
-    /// Begins to add the values of all processes.
-    fn start_sum(&self, values: Vec<f32>) -> Result<Box<dyn Pending>>;
+    /// Begins to add these tensors of f32 over all processes. A device's are of `memory`, and the sums are.
+    fn start_sum(&self, tensors: Vec<Tensor>, memory: &Workspace) -> Result<Box<dyn Pending>>;
     /// What every process gives, `mine.len()` bytes each, in the order of ranks.
     fn gather(&self, mine: Vec<u8>) -> Result<Vec<u8>>;
+    /// Whether it carries anything: some only know of the processes, until their GPUs have met.
+    fn carries(&self) -> bool {
+        true
+    }
+    /// What the first process gives; all give as many bytes.
+    #[cfg(feature = "cuda")]
+    fn of_first(&self, mine: Vec<u8>) -> Result<Vec<u8>> {
+        let bytes = mine.len();
+        let mut all = self.gather(mine)?;
+        all.truncate(bytes);
+        Ok(all)
+    }
+    /// What the first process gave has been of use.
+    #[cfg(feature = "cuda")]
+    fn all_met(&self) {}
+    /// Seconds for which this process has waited for exchanges.
+    fn waited(&self) -> f64;
     /// Ends it in good order, when all do.
     fn leave(&self) -> Result<()>;
 }
 
 /// A sum that is under way.
 trait Pending {
-    /// Waits for it.
-    fn wait(self: Box<Self>) -> Result<Vec<f32>>;
+    /// Waits for it. A device's work that is started then may read it.
+    fn wait(self: Box<Self>, memory: &Workspace) -> Result<Vec<Tensor>>;
 }
 
 /// What launchers tell a process of how many there are.
 const LAUNCHERS: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE"];
 
+/// What they tell a process of its number on its machine.
+const LOCAL: [&str; 4] = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "LOCAL_RANK", "SLURM_LOCALID"];
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 impl Group {
-    /// The processes that `mpirun` started together, or this one alone.
+    /// The processes that `mpirun` or another launcher started together, or this one alone.
     ///
     /// # Errors
     /// `Unsupported` when there are several and this build has no MPI; `Device` when MPI does not start.
     pub fn join() -> Result<Group> {
-        match Group::told() {
-            1 => Ok(Group::default()),
-            size => Group::several(size),
+        match (Group::told(), Told::read(variable)) {
+            (1, _) => Ok(Group::default()),
+            // MPI's words come first: it can do more.
+            (_, Some(told)) if Group::told_by_mpi() == 1 || !cfg!(feature = "mpi") => {
+                Ok(Group(Some(Arc::new(told))))
+            }
+            (size, _) => Group::several(size),
         }
     }
 
     /// How many processes the launcher started together, this one among them.
     pub fn told() -> usize {
-        let told = LAUNCHERS.iter().filter_map(|name| std::env::var(name).ok()?.parse().ok());
+        Told::read(variable).map_or(1, |told| told.size()).max(Group::told_by_mpi())
+    }
+
+    fn told_by_mpi() -> usize {
+        let told = LAUNCHERS.iter().filter_map(|name| variable(name)?.parse().ok());
         told.max().unwrap_or(1).max(1)
+    }
+
+    /// The device of a name as [`Device::named`] has it; where several processes of a machine say `cuda`, each has
+    /// another GPU.
+    ///
+    /// # Errors
+    /// As [`Device::named`].
+    pub fn device(&self, name: &str, threads: usize) -> Result<Device> {
+        let number = LOCAL.iter().find_map(|name| variable(name)?.parse::<usize>().ok());
+        match number.filter(|_| self.size() > 1) {
+            Some(number) if name == "cuda" => Device::named(&format!("cuda:{number}"), threads),
+            Some(number) if name == "auto" => {
+                Device::named(&format!("cuda:{number}"), threads).or_else(|_| Device::named("cpu", threads))
+            }
+            _ => Device::named(name, threads),
+        }
+    }
+
+    /// The same processes, whose tensors are that device's: GPUs meet by NCCL.
+    ///
+    /// # Errors
+    /// `Unsupported` where nothing carries the processor's tensors; `Device` when GPUs do not meet, or some have one and
+    /// others not.
+    pub fn on(self, device: &Device) -> Result<Group> {
+        match self.0 {
+            None => Ok(Group(None)),
+            Some(carrier) if device.name() == "cpu" => match carrier.carries() {
+                true => Group(Some(carrier)).with_kinds(device),
+                false => Err(launch::no_carrier()),
+            },
+            #[cfg(feature = "cuda")]
+            Some(carrier) => {
+                let group = Group(Some(carrier.clone()));
+                if carrier.carries() {
+                    group.with_kinds(device)?;
+                }
+                Ok(Group(Some(Arc::new(nccl::Gpus::meet(device, carrier)?))))
+            }
+            #[cfg(not(feature = "cuda"))]
+            Some(_) => Err(Error::internal("a GPU without CUDA")),
+        }
+    }
+
+    /// Itself, if all processes have the same kind of device.
+    fn with_kinds(self, device: &Device) -> Result<Group> {
+        self.agree("kind of device", u32::from(device.name() == "cpu"))?;
+        Ok(self)
     }
 
     #[cfg(feature = "mpi")]
@@ -91,6 +184,12 @@ impl Group {
     /// `"rank 1 on HOST"`: for messages; nothing for a process that is alone.
     pub fn name(&self, rank: usize) -> String {
         self.0.as_ref().map_or_else(String::new, |carrier| format!("rank {rank} on {}", carrier.host(rank)))
+    }
+
+    /// Seconds for which this process has waited for others up to now: what an exchange takes while it computes is not
+    /// among them.
+    pub fn waited(&self) -> f64 {
+        self.0.as_ref().map_or(0.0, |carrier| carrier.waited())
     }
 
     /// What every process gives, in the order of ranks; all give as many bytes.

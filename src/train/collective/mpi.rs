@@ -1,7 +1,9 @@
 //! MPI, the system's: one thread makes all exchanges, in order, while others compute.
 
-use super::{Carrier, Pending};
+use super::{Carrier, PATIENCE, Pending};
+use crate::backend::Workspace;
 use crate::error::{Error, Result};
+use crate::tensor::{Desc, Tensor};
 use mpi::ffi;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
@@ -11,8 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long others may take longer than this process did.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at an exchange that is under way: the processor has other work.
 const NAP: Duration = Duration::from_micros(100);
 /// The tag of "I am waiting at exchange number so and so".
@@ -41,6 +41,8 @@ struct Shared {
     number: AtomicU64,
     /// When the last of them ended.
     last: Mutex<Instant>,
+    /// Nanoseconds for which they were waited for.
+    waited: AtomicU64,
 }
 
 impl World {
@@ -68,6 +70,7 @@ impl World {
             thread: Mutex::new(Some(thread)),
             number: AtomicU64::new(0),
             last: Mutex::new(Instant::now()),
+            waited: AtomicU64::new(0),
         })))
     }
 }
@@ -85,16 +88,25 @@ impl Carrier for World {
         self.0.hosts.get(rank).map_or("no host", String::as_str)
     }
 
-    fn start_sum(&self, values: Vec<f32>) -> Result<Box<dyn Pending>> {
+    fn start_sum(&self, tensors: Vec<Tensor>, _: &Workspace) -> Result<Box<dyn Pending>> {
+        let mut values = Vec::with_capacity(tensors.iter().map(|tensor| tensor.shape().count()).sum());
+        for tensor in &tensors {
+            values.extend_from_slice(tensor.data::<f32>()?);
+        }
         let (reply, answer) = mpsc::channel();
         self.0.order(Command::Sum(values, reply))?;
-        Ok(Box::new(Sum { world: self.0.clone(), answer }))
+        let descs = tensors.iter().map(|tensor| *tensor.desc()).collect();
+        Ok(Box::new(Sum { world: self.0.clone(), descs, answer }))
     }
 
     fn gather(&self, mine: Vec<u8>) -> Result<Vec<u8>> {
         let (reply, answer) = mpsc::channel();
         self.0.order(Command::Gather(mine, reply))?;
         self.0.wait(&answer)
+    }
+
+    fn waited(&self) -> f64 {
+        Duration::from_nanos(self.0.waited.load(Ordering::Relaxed)).as_secs_f64()
     }
 
     fn leave(&self) -> Result<()> {
@@ -106,12 +118,25 @@ impl Carrier for World {
 
 struct Sum {
     world: Arc<Shared>,
+    descs: Vec<Desc>,
     answer: Receiver<Vec<f32>>,
 }
 
 impl Pending for Sum {
-    fn wait(self: Box<Self>) -> Result<Vec<f32>> {
-        self.world.wait(&self.answer)
+    fn wait(self: Box<Self>, memory: &Workspace) -> Result<Vec<Tensor>> {
+        let sums = self.world.wait(&self.answer)?;
+        let mut rest = &sums[..];
+        let mut all = Vec::with_capacity(self.descs.len());
+        for desc in self.descs {
+            let (mine, others) = rest
+                .split_at_checked(desc.shape.count())
+                .ok_or_else(|| Error::internal("a bucket came back shorter than it left"))?;
+            let mut sum = memory.tensor(desc)?;
+            sum.data_mut::<f32>()?.copy_from_slice(mine);
+            all.push(sum);
+            rest = others;
+        }
+        Ok(all)
     }
 }
 
@@ -126,11 +151,13 @@ impl Shared {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let lock = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let half = PATIENCE / 2 + lock().elapsed();
+        let began = Instant::now();
         let found = match answer.recv_timeout(half) {
             Err(RecvTimeoutError::Timeout) => self.roll_call(number, half, answer),
             Err(RecvTimeoutError::Disconnected) => Err(Error::device("MPI has ended")),
             Ok(found) => Ok(found),
         };
+        self.waited.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
         *lock() = Instant::now();
         found
     }

@@ -1,82 +1,90 @@
 use super::{Group, Pending};
+use crate::backend::Workspace;
 use crate::error::{Error, Result};
-use crate::tensor::{Allocate, Desc, Tensor};
+use crate::exec::Eager;
+use crate::ops::optimizer::Length;
+use crate::tensor::Tensor;
 use crate::train::optim::Tensors;
-use crate::train::{Gradients, Report};
+use crate::train::{Gradients, Report, value};
 
 /// Floats that travel together: enough that a message's start costs nothing beside it, few enough that the first one
 /// leaves early.
-const BUCKET: usize = 1 << 20;
+pub const BUCKET: usize = 1 << 20;
 
 /// Gradients on their way: they are put into buckets as the backward pass gives them, and each full bucket is summed
 /// over the processes while the pass goes on.
 pub struct Reduction<'a> {
     group: &'a Group,
-    bucket: Vec<f32>,
-    inside: Vec<(String, Desc)>,
+    names: Vec<String>,
+    bucket: Vec<Tensor>,
+    floats: usize,
     flying: Vec<Flying>,
-    /// The first tensor of this process that was not finite.
-    broken: Option<String>,
+    /// The lengths of this process's own gradients, to tell later where one was not finite.
+    lengths: Vec<(String, Tensor)>,
 }
 
-/// A bucket on its way, and what is inside.
+/// A bucket on its way, and whose gradients are inside.
 struct Flying {
     sum: Box<dyn Pending>,
-    inside: Vec<(String, Desc)>,
+    names: Vec<String>,
 }
 
 impl<'a> Reduction<'a> {
     /// Nothing on its way yet.
     pub fn new(group: &'a Group) -> Reduction<'a> {
-        Reduction { group, bucket: Vec::new(), inside: Vec::new(), flying: Vec::new(), broken: None }
+        let (names, bucket) = (Vec::new(), Vec::new());
+        Reduction { group, names, bucket, floats: 0, flying: Vec::new(), lengths: Vec::new() }
     }
 
     /// Takes a finished gradient. All processes give the same names in the same order.
     ///
     /// # Errors
     /// As [`Group::gather`].
-    pub fn add(&mut self, name: &str, gradient: &Tensor) -> Result<()> {
-        let values = gradient.data::<f32>()?;
-        if self.broken.is_none() && !values.iter().all(|v| v.is_finite()) {
-            self.broken = Some(name.to_string());
-        }
-        self.bucket.extend_from_slice(values);
-        self.inside.push((name.to_string(), *gradient.desc()));
-        if self.bucket.len() >= BUCKET { self.send() } else { Ok(()) }
+    pub fn add(&mut self, e: &Eager<'_>, name: &str, gradient: Tensor) -> Result<()> {
+        let [length] = e.run(&Length, &[&gradient])?;
+        self.lengths.push((name.to_string(), length));
+        self.floats += gradient.shape().count();
+        self.names.push(name.to_string());
+        self.bucket.push(gradient);
+        if self.floats >= BUCKET { self.send(e.cx().workspace) } else { Ok(()) }
     }
 
-    fn send(&mut self) -> Result<()> {
-        let (bucket, inside) = (std::mem::take(&mut self.bucket), std::mem::take(&mut self.inside));
+    fn send(&mut self, memory: &Workspace) -> Result<()> {
+        let (bucket, names) = (std::mem::take(&mut self.bucket), std::mem::take(&mut self.names));
+        self.floats = 0;
         let Some(carrier) = &self.group.0 else {
             return Err(Error::internal("one process alone has nobody to send to"));
         };
-        self.flying.push(Flying { sum: carrier.start_sum(bucket)?, inside });
+        self.flying.push(Flying { sum: carrier.start_sum(bucket, memory)?, names });
         Ok(())
+    }
+
+    /// Nothing more comes.
+    fn send_rest(&mut self, memory: &Workspace) -> Result<()> {
+        if self.names.is_empty() { Ok(()) } else { self.send(memory) }
     }
 
     /// Waits for what is on its way: the sums over all processes.
     ///
     /// # Errors
     /// As [`Group::gather`]; `OutOfMemory`.
-    pub fn finish(mut self, memory: &impl Allocate) -> Result<Tensors> {
-        if !self.inside.is_empty() {
-            self.send()?;
-        }
+    pub fn finish(mut self, memory: &Workspace) -> Result<Tensors> {
+        self.send_rest(memory)?;
         let mut all = Tensors::new();
-        for Flying { sum, inside } in self.flying {
-            let sums = sum.wait()?;
-            let mut rest = &sums[..];
-            for (name, desc) in inside {
-                let (mine, others) = rest
-                    .split_at_checked(desc.shape.count())
-                    .ok_or_else(|| Error::internal("a bucket came back shorter than it left"))?;
-                let mut sum = Tensor::new(desc, memory.allocate(size_of_val(mine))?)?;
-                sum.data_mut::<f32>()?.copy_from_slice(mine);
-                all.insert(name, sum);
-                rest = others;
-            }
+        for Flying { sum, names } in self.flying {
+            all.extend(names.into_iter().zip(sum.wait(memory)?));
         }
         Ok(all)
+    }
+
+    /// The first gradient of this process that is not finite.
+    fn broken(&self) -> Result<Option<String>> {
+        for (name, length) in &self.lengths {
+            if !value(length)?.is_finite() {
+                return Ok(Some(name.clone()));
+            }
+        }
+        Ok(None)
     }
 
     /// Sums a step over all processes: gradients, of which some may be on their way, and the numbers of the report. What
@@ -89,23 +97,24 @@ impl<'a> Reduction<'a> {
         report: &mut Report,
         gradients: &mut Gradients,
         names: &[&String],
-        memory: &impl Allocate,
+        e: &Eager<'_>,
     ) -> Result<()> {
-        let group = self.group;
-        for (name, gradient) in &gradients.generator {
-            self.add(name, gradient)?;
+        let (group, memory) = (self.group, e.cx().workspace);
+        for (name, gradient) in std::mem::take(&mut gradients.generator) {
+            self.add(e, &name, gradient)?;
         }
+        self.send_rest(memory)?;
         let mut other = Reduction::new(group);
-        for (name, gradient) in &gradients.discriminator {
-            other.add(name, gradient)?;
+        for (name, gradient) in std::mem::take(&mut gradients.discriminator) {
+            other.add(e, &name, gradient)?;
         }
-        let broken = self.broken.as_ref().or(other.broken.as_ref());
-        let place = broken.and_then(|broken| names.iter().position(|name| *name == broken));
+        other.send_rest(memory)?;
+        let broken = self.broken()?.or(other.broken()?);
+        let place = broken.and_then(|broken| names.iter().position(|name| **name == broken));
         gradients.generator = self.finish(memory)?;
-        if !gradients.discriminator.is_empty() {
-            gradients.discriminator = other.finish(memory)?;
-        }
+        gradients.discriminator = other.finish(memory)?;
         let mut mine: Vec<f64> = report.scalars.iter().map(|scalar| scalar.value).collect();
+        mine.push(group.waited());
         mine.push(place.map_or(-1.0, |place| place as f64));
         let all = group.gather_numbers(&mine)?;
         for (rank, numbers) in all.iter().enumerate() {
@@ -117,6 +126,8 @@ impl<'a> Reduction<'a> {
                 report.blame = Some(format!("{}: {name}", group.name(rank)));
             }
         }
+        report.waited =
+            all.iter().map(|numbers| numbers[report.scalars.len()]).sum::<f64>() / all.len() as f64;
         for (i, scalar) in report.scalars.iter_mut().enumerate() {
             scalar.value = all.iter().map(|numbers| numbers[i]).sum();
         }

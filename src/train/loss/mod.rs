@@ -98,7 +98,8 @@ pub fn send_gradients(
     reduction: &mut Reduction<'_>,
 ) -> Result<()> {
     let seeds = seeds(&tape, terms, report)?;
-    tape.gradients_as_made(&seeds, &mut |name, gradient| reduction.add(name, &gradient))
+    let e = *tape.eager();
+    tape.gradients_as_made(&seeds, &mut |name, gradient| reduction.add(&e, name, gradient))
 }
 
 /// Reports the terms, and where the gradients of those that count begin.

@@ -31,8 +31,8 @@ pub struct Log {
     run: Run,
     /// What the machine can do in a second, where that was asked.
     peak: f64,
-    /// When words were last printed, after which step, and the arithmetic since.
-    printed: Option<(u64, Instant)>,
+    /// When words were last printed, after which step, what was waited before, and the arithmetic since.
+    printed: Option<(u64, Instant, f64)>,
     flops: f64,
 }
 
@@ -106,10 +106,13 @@ impl Log {
         for scalar in report.scalars.iter().filter(|s| s.name.starts_with("usage")) {
             text += &format!("{} {:.0}%  ", scalar.name, 100.0 * scalar.value);
         }
-        if let Some((before, when)) = self.printed {
+        if let Some((before, when, waited)) = self.printed {
             let seconds = when.elapsed().as_secs_f64();
             let rate = (step - before) as f64 * self.run.batch as f64 / seconds;
             text += &format!("{rate:.1} images/s, {:.0}% of peak", 100.0 * self.flops / seconds / self.peak);
+            if report.waited > 0.0 {
+                text += &format!(", {:.1}% waiting", 100.0 * (report.waited - waited) / seconds);
+            }
         }
         text
     }
@@ -127,14 +130,14 @@ impl Watch for Log {
         self.write(step, &report.scalars)?;
         self.flops += report.flops;
         let every = if self.bar.is_hidden() { QUIET } else { LIVELY };
-        let due = self.printed.is_none_or(|(_, when)| when.elapsed() >= every);
+        let due = self.printed.is_none_or(|(_, when, _)| when.elapsed() >= every);
         if due || step == self.run.steps {
             let text = self.words(step, report);
             match self.bar.is_hidden() {
                 true => eprintln!("{step}/{} {text}", self.run.steps),
                 false => self.bar.set_message(text),
             }
-            self.printed = Some((step, Instant::now()));
+            self.printed = Some((step, Instant::now(), report.waited));
             self.flops = 0.0;
         }
         self.bar.set_position(step);
