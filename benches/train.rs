@@ -50,22 +50,27 @@ fn main() {
         let began = Instant::now();
         let report = once().unwrap_or_else(|e| panic!("{e}"));
         assert!(report.broken().is_none(), "{:?}", report.broken());
-        1e3 * began.elapsed().as_secs_f64()
+        (1e3 * began.elapsed().as_secs_f64(), report.flops / batch as f64)
     };
     if serve {
         for line in std::io::stdin().lock().lines() {
             if line.is_ok_and(|l| !l.trim().is_empty()) {
-                println!("{:.3}", step());
+                println!("{:.3}", step().0);
                 std::io::stdout().flush().expect("stdout");
             }
         }
         return;
     }
     for run in 0..runs {
-        println!("step {run}: {:.0} ms, resident {}", step(), status("VmRSS:"));
+        let (time, flops) = step();
+        println!(
+            "step {run}: {time:.0} ms, {:.1} Gflop a picture, resident {}",
+            1e-9 * flops,
+            status("VmRSS:")
+        );
     }
     if profiled {
-        let (milliseconds, all) = profile(&mut step);
+        let ((milliseconds, _), all) = profile(&mut step);
         println!("a step of {milliseconds:.0} ms:");
         for spent in all {
             let (ms, rate) = (1e3 * spent.time.as_secs_f64(), 1e-9 * spent.flops / spent.time.as_secs_f64());
