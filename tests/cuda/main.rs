@@ -15,6 +15,7 @@ mod generator;
 mod graph;
 mod link;
 mod missing;
+mod process;
 mod tokenizer;
 mod training;
 

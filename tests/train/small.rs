@@ -7,7 +7,7 @@ use fqgan::train::{Recipe, Teachers, TokenizerNetwork, Trainer, init};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const RECIPE: &str = r#"
+pub const RECIPE: &str = r#"
 [model]
 branches = ["vis", "sem"]
 codebook_size = 64
