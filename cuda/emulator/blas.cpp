@@ -1,8 +1,9 @@
-// The emulated device's cuBLAS: the entry points that `src/backend/cuda/blas.rs` calls. Column-major, as there.
+// The emulated device's cuBLAS: the entry points that `src/backend/cuda/blas.rs` and `lt.rs` call. Column-major, as there.
 #include "numbers.h"
 #include "runtime.h"
 
 #include <algorithm>
+#include <cstring>
 
 using namespace fqgan_emulator;
 
@@ -114,9 +115,124 @@ uint32_t gemm(Handle *handle, int turn_a, int turn_b, int m, int n, int k, const
     return result == 0 ? SUCCESS : EXECUTION_FAILED;
 }
 
+// ---- cuBLASLt ----
+
+struct Product {
+    int turn_a = 0, turn_b = 0;
+    uint32_t epilogue = 1;
+    const float *bias = nullptr;
+};
+
+struct Layout {
+    int type;
+    uint64_t rows, columns;
+    int64_t stride;
+    Operand operand(const void *at) const { return {at, type, int(stride)}; }
+};
+
+struct Preference {
+    uint64_t workspace = 0;
+    uint32_t reduction = ~0u;
+};
+
+struct Choice {
+    uint64_t algorithm[8];
+    size_t workspace;
+    int state;
+    float waves;
+    int reserved[4];
+};
+static_assert(sizeof(Choice) == 96, "cublasLtMatmulHeuristicResult_t");
+
+const uint64_t ALGORITHM = 0x666767616e6c74;
+const uint32_t PLAIN = 1, WITH_BIAS = 4;
+
+template <class T> bool take(T &to, const void *value, size_t bytes) {
+    return bytes == sizeof(T) && (memcpy(&to, value, bytes), true);
+}
+
 } // namespace
 
 extern "C" {
+
+uint32_t cublasLtMatmulDescCreate(Product **made, int compute, int scale) {
+    return compute == 68 && scale == F32 ? (*made = new Product, SUCCESS) : NOT_SUPPORTED;
+}
+uint32_t cublasLtMatmulDescDestroy(Product *it) { return delete it, SUCCESS; }
+uint32_t cublasLtMatmulDescSetAttribute(Product *it, int attribute, const void *value, size_t bytes) {
+    bool known = attribute == 3   ? take(it->turn_a, value, bytes)
+                 : attribute == 4 ? take(it->turn_b, value, bytes)
+                 : attribute == 7 ? take(it->epilogue, value, bytes)
+                 : attribute == 8 ? take(it->bias, value, bytes)
+                                  : false;
+    return known ? SUCCESS : INVALID_VALUE;
+}
+uint32_t cublasLtMatrixLayoutCreate(Layout **made, int type, uint64_t rows, uint64_t columns, int64_t stride) {
+    return *made = new Layout{type, rows, columns, stride}, SUCCESS;
+}
+uint32_t cublasLtMatrixLayoutDestroy(Layout *it) { return delete it, SUCCESS; }
+uint32_t cublasLtMatmulPreferenceCreate(Preference **made) { return *made = new Preference, SUCCESS; }
+uint32_t cublasLtMatmulPreferenceDestroy(Preference *it) { return delete it, SUCCESS; }
+uint32_t cublasLtMatmulPreferenceSetAttribute(Preference *it, int attribute, const void *value, size_t bytes) {
+    bool known = attribute == 1   ? take(it->workspace, value, bytes)
+                 : attribute == 3 ? take(it->reduction, value, bytes)
+                                  : false;
+    return known ? SUCCESS : INVALID_VALUE;
+}
+
+// Has something for outputs of f32 whose rows are whole multiples of 4, as a library that wants 16 bytes would.
+uint32_t cublasLtMatmulAlgoGetHeuristic(Handle *handle, const Product *it, const Layout *a, const Layout *b,
+                                        const Layout *c, const Layout *d, const Preference *wanted, int asked,
+                                        Choice *found, int *given) {
+    uint64_t m = it->turn_a ? a->columns : a->rows, k = it->turn_a ? a->rows : a->columns;
+    uint64_t depth = it->turn_b ? b->columns : b->rows, n = it->turn_b ? b->rows : b->columns;
+    bool fits = handle && a->type == b->type && d->type == F32 && c->type == F32 && depth == k && d->rows == m &&
+                d->columns == n && c->rows == m && c->columns == n && wanted->reduction == 2;
+    if (!fits || asked < 1) {
+        return INVALID_VALUE;
+    }
+    *given = 0;
+    if (m % 4) {
+        return NOT_SUPPORTED;
+    }
+    *found = {{ALGORITHM, m, n, k, it->epilogue}, 0, 0, 1.0f, {}};
+    *given = 1;
+    return SUCCESS;
+}
+
+uint32_t cublasLtMatmul(Handle *handle, const Product *it, const void *alpha, const void *a, const Layout *of_a,
+                        const void *b, const Layout *of_b, const void *beta, const void *c, const Layout *of_c, void *d,
+                        const Layout *of_d, const uint64_t *algorithm, void *workspace, size_t bytes, Stream *stream) {
+    const size_t m = of_d->rows, n = of_d->columns, k = it->turn_a ? of_a->rows : of_a->columns;
+    bool chosen = algorithm[0] == ALGORITHM && algorithm[1] == m && algorithm[2] == n && algorithm[3] == k &&
+                  algorithm[4] == it->epilogue && on_device(workspace, bytes);
+    const float *bias = it->epilogue == WITH_BIAS ? it->bias : nullptr;
+    const float keep = *static_cast<const float *>(beta), nothing = 0.0f;
+    bool inside = (it->epilogue == PLAIN || (bias && on_device(bias, m * 4))) &&
+                  (keep == 0.0f || reaches(of_c->operand(c), m, n));
+    if (!handle || !chosen || !inside) {
+        return INVALID_VALUE;
+    }
+    Handle here{stream};
+    uint32_t result = gemm(&here, it->turn_a, it->turn_b, int(m), int(n), int(k), alpha, of_a->operand(a),
+                           of_b->operand(b), &nothing, of_d->operand(d));
+    if (result != SUCCESS) {
+        return result;
+    }
+    const size_t stride = of_d->stride, before = of_c->stride;
+    return enqueue(stream, [=] {
+        float *to = static_cast<float *>(d);
+        const float *from = static_cast<const float *>(c);
+        for (size_t column = 0; column < n; column++) {
+            for (size_t row = 0; row < m; row++) {
+                float v = to[row + column * stride];
+                v += keep == 0.0f ? 0.0f : keep * from[row + column * before];
+                v += bias ? bias[row] : 0.0f;
+                to[row + column * stride] = v;
+            }
+        }
+    });
+}
 
 uint32_t cublasCreate_v2(Handle **handle) { return *handle = new Handle, SUCCESS; }
 uint32_t cublasDestroy_v2(Handle *handle) { return delete handle, SUCCESS; }

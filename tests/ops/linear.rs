@@ -140,6 +140,23 @@ fn corners() {
                 check(&packed(case(2, lead, k, n, weight, ALL), ALL, operands));
             }
         }
+        // What follows a product of many rows in the same call on a GPU, and, of 130 and 67 outputs, what does not.
+        for (bias, residual, activation) in [
+            (true, false, Activation::None),
+            (false, true, Activation::None),
+            (true, true, Activation::None),
+            (true, false, Activation::Relu),
+            (false, false, Activation::Relu),
+            (true, true, Activation::Relu),
+        ] {
+            let op = Linear { activation, bias, residual, panels: None };
+            for n in [132, 130, 67] {
+                check(&case(9, &[37], 40, n, weight, op));
+            }
+            if weight != DType::I8 {
+                check(&packed(case(9, &[37], 40, 132, weight, op), op, DType::BF16));
+            }
+        }
         check(&case(3, &[0], 8, 8, weight, ALL));
         check(&case(4, &[3], 8, 0, weight, ALL));
         check(&case(5, &[3], 0, 8, weight, ALL));
@@ -268,6 +285,25 @@ fn any_few_rows_on_a_gpu() {
             }
         });
     }
+}
+
+/// A bias or a residual is added in the pass of the product, where cuBLASLt has something for the shape.
+#[cfg(feature = "cuda")]
+#[test]
+fn what_follows_costs_no_launch() {
+    let cuda = std::sync::Arc::new(fqgan::backend::cuda::Cuda::new(0).unwrap());
+    let op = Linear { bias: true, residual: true, ..Linear::default() };
+    on(&fqgan::backend::Device::Cuda(std::sync::Arc::clone(&cuda)), |e| {
+        let kernels = |op: Linear, n: usize| {
+            let all = inputs(1, &[40], 24, n, DType::F32, op);
+            let all: Vec<Tensor> = all.iter().map(|t| crate::cuda::up(e, t)).collect();
+            let before = cuda.counts();
+            e.apply(op, &all.iter().collect::<Vec<_>>()).unwrap();
+            (cuda.counts() - before).kernels
+        };
+        assert_eq!(kernels(op, 64), 0);
+        assert_eq!(kernels(Linear { activation: Activation::Gelu, ..op }, 64), 1);
+    });
 }
 
 /// A bf16 weight gives the bits of its f32 copy.

@@ -3,9 +3,11 @@
 
 use super::Cuda;
 use super::driver::{Library, missing};
+use super::lt::{Key, Plan};
 use crate::error::{Error, Result};
 use crate::tensor::{Allocate, DType, Storage, Tensor};
 use cublas_sys::{cublasHandle_t, cublasOperation_t, cublasStatus_t};
+use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::{Mutex, PoisonError};
@@ -36,11 +38,11 @@ unsafe extern "C" {
 }
 
 /// `CUBLAS_COMPUTE_32F`: sums in f32, and no rounding of f32 operands to TF32.
-const SUMS_F32: c_int = 68;
+pub(super) const SUMS_F32: c_int = 68;
 /// `CUBLAS_GEMM_DEFAULT`: the library's own choice.
 const CHOOSE: c_int = -1;
 /// What NVIDIA recommends for its fastest kernels on sm_90.
-const WORKSPACE: usize = 32 << 20;
+pub(super) const WORKSPACE: usize = 32 << 20;
 
 /// A matrix of a product: as it stands, row-major, or turned.
 #[derive(Clone, Copy)]
@@ -62,19 +64,55 @@ pub struct Product<'a> {
     pub b: Side<'a>,
 }
 
+impl Product<'_> {
+    /// That the three are as large as the extents say, and both sides of one type.
+    pub(super) fn check(&self, out: &Tensor) -> Result<()> {
+        let ([m, n, k], a, b) = (self.extents, self.a.tensor, self.b.tensor);
+        let sides = [(a, m * k), (b, k * n), (out, m * n)];
+        match sides.into_iter().find(|(t, count)| t.shape().count() != *count || a.dtype() != b.dtype()) {
+            None => Ok(()),
+            Some((tensor, count)) => Err(Error::internal(format!(
+                "{} in a product of {m}x{k}x{n}: expected {count} of {}",
+                tensor.desc(),
+                a.dtype()
+            ))),
+        }
+    }
+}
+
+/// Where the library reads a tensor.
+pub(super) fn address(tensor: &Tensor) -> Result<*const c_void> {
+    match tensor.storage().on_device() {
+        true => Ok(tensor.storage().as_ptr().cast()),
+        false => Err(Error::internal(format!("{} was not uploaded", tensor.desc()))),
+    }
+}
+
 /// The handle, made at the first product. Calls through it take turns.
 #[derive(Default)]
-pub(super) struct Blas(Mutex<Option<Handle>>);
+pub(super) struct Blas(pub Mutex<Option<Handle>>);
 
-struct Handle {
-    raw: cublasHandle_t,
+pub(super) struct Handle {
+    pub raw: cublasHandle_t,
     /// Where its work goes.
     stream: *mut c_void,
     /// Kept for as long as the handle.
-    workspace: Storage,
+    pub workspace: Storage,
+    /// What cuBLASLt does for each shape, if it has something for it.
+    pub plans: HashMap<Key, Option<Plan>>,
 }
 
 impl Handle {
+    /// Opens it if need be, and sends its work where it belongs.
+    pub fn ready<'a>(slot: &'a mut Option<Handle>, cuda: &Cuda) -> Result<&'a mut Handle> {
+        if slot.is_none() {
+            *slot = Some(open(cuda)?);
+        }
+        let handle = slot.as_mut().ok_or_else(|| Error::internal("cuBLAS was lost"))?;
+        handle.turn_to(cuda)?;
+        Ok(handle)
+    }
+
     /// Sends its work where the device sends this thread's.
     fn turn_to(&mut self, cuda: &Cuda) -> Result<()> {
         let stream = cuda.driver.stream().cast();
@@ -103,7 +141,7 @@ impl Drop for Handle {
     }
 }
 
-fn check(what: &str, status: cublasStatus_t) -> Result<()> {
+pub(super) fn check(what: &str, status: cublasStatus_t) -> Result<()> {
     match status {
         cublasStatus_t::CUBLAS_STATUS_SUCCESS => Ok(()),
         cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => {
@@ -121,11 +159,11 @@ fn open(cuda: &Cuda) -> Result<Handle> {
     let mut raw = null_mut();
     // SAFETY: writes a handle.
     check("opening cuBLAS", unsafe { cublas_sys::cublasCreate_v2(&mut raw) })?;
-    Ok(Handle { raw, stream: null_mut(), workspace })
+    Ok(Handle { raw, stream: null_mut(), workspace, plans: HashMap::new() })
 }
 
 /// `cudaDataType_t`.
-fn kind(dtype: DType) -> Result<c_int> {
+pub(super) fn kind(dtype: DType) -> Result<c_int> {
     match dtype {
         DType::F32 => Ok(0),
         DType::BF16 => Ok(14),
@@ -140,10 +178,7 @@ impl Cuda {
     /// `Device` when cuBLAS is missing or fails, `Internal` when the tensors are not as large as the extents say.
     pub fn multiply(&self, product: Product<'_>, out: &mut Tensor) -> Result<()> {
         let ([m, n, k], Product { a, b, .. }) = (product.extents, product);
-        let sides = [(a.tensor, m * k), (b.tensor, k * n), (&*out, m * n)];
-        if let Some((tensor, count)) = sides.into_iter().find(|(t, count)| t.shape().count() != *count) {
-            return Err(Error::internal(format!("{} in a product of {m}x{k}x{n}: {count}", tensor.desc())));
-        }
+        product.check(out)?;
         if m * n == 0 {
             return Ok(());
         }
@@ -154,10 +189,6 @@ impl Cuda {
             c_int::try_from(v)
                 .map_err(|_| Error::invalid(format!("a product of {m}x{k}x{n}: too large for cuBLAS")))
         };
-        let read = |t: &Tensor| match t.storage().on_device() {
-            true => Ok(t.storage().as_ptr().cast::<c_void>()),
-            false => Err(Error::internal(format!("{} was not uploaded", t.desc()))),
-        };
         let turn = |turned| match turned {
             true => cublasOperation_t::CUBLAS_OP_T,
             false => cublasOperation_t::CUBLAS_OP_N,
@@ -167,12 +198,7 @@ impl Cuda {
         let (one, zero) = (1.0f32, 0.0f32);
         let mut handle = self.blas.0.lock().unwrap_or_else(PoisonError::into_inner);
         let _entered = self.driver.enter()?;
-        if handle.is_none() {
-            *handle = Some(open(self)?);
-        }
-        let handle = handle.as_mut().ok_or_else(|| Error::internal("cuBLAS was lost"))?;
-        handle.turn_to(self)?;
-        let raw = handle.raw;
+        let raw = Handle::ready(&mut handle, self)?.raw;
         // cuBLAS counts along columns: out^T = b^T a^T, and a row-major matrix is its own turned one there.
         // SAFETY: counts were checked above, and all three are memory of this device; the factors are read in the call.
         let status = unsafe {
@@ -184,10 +210,10 @@ impl Cuda {
                 int(m)?,
                 int(k)?,
                 (&raw const one).cast(),
-                read(b.tensor)?,
+                address(b.tensor)?,
                 kind(b.tensor.dtype())?,
                 int(if b.turned { k } else { n })?,
-                read(a.tensor)?,
+                address(a.tensor)?,
                 kind(a.tensor.dtype())?,
                 int(if a.turned { m } else { k })?,
                 (&raw const zero).cast(),

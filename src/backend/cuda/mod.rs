@@ -10,6 +10,7 @@ mod graph;
 mod kernels;
 mod launch;
 mod link;
+mod lt;
 mod memory;
 
 pub use blas::{Product, Side};
@@ -19,6 +20,7 @@ pub use driver::Host;
 pub use graph::Graph;
 pub use launch::{Arg, Launch};
 pub use link::{Exchange, Link, LinkId};
+pub use lt::After;
 pub use memory::{Memory, Pool};
 
 use super::arena::Source;

@@ -2,7 +2,7 @@
 
 use super::pack::{LATE, PANELS};
 use super::{Activation, Linear};
-use crate::backend::cuda::{Arg, Cuda, Launch, Product, Side};
+use crate::backend::cuda::{After, Arg, Cuda, Launch, Product, Side};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
 use crate::ops::launch::int;
@@ -37,8 +37,10 @@ pub(super) fn linear(op: &Linear, cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out:
         let layer = Few { x, weight, up: None, scales: [scale, None], bias, residual };
         return layer.launch(cuda, kernel, op.activation, out);
     }
-    product(cx, cuda, x, weight, operands, out)?;
-    if scale.is_none() && bias.is_none() && residual.is_none() && op.activation == Activation::None {
+    // What cuBLASLt adds in the same pass.
+    let follows = scale.is_none() && op.activation == Activation::None;
+    let after = if follows { After { bias, residual } } else { After::default() };
+    if product(cx, cuda, x, weight, operands, after, out)? && follows {
         return Ok(());
     }
     let (count, n) = (out.shape().count(), weight.shape()[0]);
@@ -57,21 +59,29 @@ pub(super) fn linear(op: &Linear, cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out:
     cuda.launch("fqgan_linear_after_f32", Launch::over(count, THREADS), &args)
 }
 
-/// x W^T, with operands of that type. A plain weight of a narrow type is what it is in f32.
+/// x W^T, with operands of that type, and what follows it: false where that has yet to be done. A plain weight of a narrow
+/// type is what it is in f32.
 fn product(
     cx: Cx<'_>,
     cuda: &Cuda,
     x: &Tensor,
     weight: &Tensor,
     operands: DType,
+    after: After<'_>,
     out: &mut Tensor,
-) -> Result<()> {
+) -> Result<bool> {
     let (n, k) = (weight.shape()[0], weight.shape()[1]);
     let weight = plain(weight)?;
     let (x, weight) =
         (cuda.convert(cx.workspace, x, operands)?, cuda.convert(cx.workspace, &weight, operands)?);
     let (a, b) = (Side { tensor: &x, turned: false }, Side { tensor: &weight, turned: true });
-    cuda.multiply(Product { extents: [rows(out), n, k], a, b }, out)
+    let product = Product { extents: [rows(out), n, k], a, b };
+    let nothing = after.bias.is_none() && after.residual.is_none();
+    if !nothing && cuda.multiply_and(product, after, out)? {
+        return Ok(true);
+    }
+    cuda.multiply(product, out)?;
+    Ok(nothing)
 }
 
 /// A weight as its rows stand: on a GPU, packed ones do too.
