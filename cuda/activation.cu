@@ -7,7 +7,7 @@
 // activation_backward_bf16              256 threads  32      0  64   |  31      0  64
 // activation_backward_f32               256 threads  28      0  64   |  28      0  64
 // activation_forward_bf16               256 threads  26      0  64   |  32      0  64
-// activation_forward_f32                256 threads  16      0  64   |  16      0  64
+// activation_forward_f32                256 threads  16      0  64   |  22      0  64
 
 #include "elementwise.cuh"
 

@@ -7,7 +7,7 @@
 // Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
 //                                                            sm_80   |         sm_90a
 // adversarial_backward_bf16             256 threads  32      0  64   |  32      0  64
-// adversarial_backward_f32              256 threads  29      0  64   |  30      0  64
+// adversarial_backward_f32              256 threads  29      0  64   |  31      0  64
 // adversarial_part_bf16                 256 threads  30    256  64   |  30    256  64
 // adversarial_part_f32                  256 threads  27    256  64   |  28    256  64
 

@@ -8,6 +8,7 @@
 // convert_f16_f32                       256 threads  28      0  64   |  28      0  64
 // convert_f32_bf16                      256 threads  26      0  64   |  26      0  64
 // convert_fill_u32                      256 threads  24      0  64   |  24      0  64
+// convert_i8_f32                        256 threads  32      0  64   |  32      0  64
 
 #include "common.cuh"
 
