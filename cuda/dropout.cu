@@ -1,12 +1,12 @@
 // x with some runs of elements zero and the others scaled, a residual added or not. Draw i, of element i or of run i, is
-// word i of the place's stream: it drops where it is below `least`. The rule draws the same again.
+// word first + i of the place's stream: it drops where it is below `least`. The rule draws the same again.
 //
 // Bytes: x twice, with a residual three times. Flops: one an element, and 30 integer ones for its word. Bound: memory.
 //
 // Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
 //                                                            sm_80   |         sm_90a
 // dropout_forward_bf16                  256 threads  38      0  48   |  38      0  48
-// dropout_forward_f32                   256 threads  44      0  40   |  44      0  40
+// dropout_forward_f32                   256 threads  46      0  40   |  46      0  40
 
 #include "elementwise.cuh"
 #include "philox.cuh"
@@ -33,7 +33,8 @@ __device__ __forceinline__ float keep(float x, float factor) { return factor > 0
 
 // Four elements a thread: those of one block of words, or some of a run.
 template <class T>
-__device__ __forceinline__ void dropout(const T *x, const T *residual, T *out, Size count, Size run, const Draw &draw) {
+__device__ __forceinline__ void dropout(const T *x, const T *residual, T *out, Size count, Size run, Size first,
+                                        const Draw &draw) {
     const Size step = Size(gridDim.x) * blockDim.x * 4;
     for (Size at = thread_of_grid() * 4; at < count; at += step) {
         const int left = count - at < 4 ? int(count - at) : 4;
@@ -46,14 +47,14 @@ __device__ __forceinline__ void dropout(const T *x, const T *residual, T *out, S
         if (residual) {
             load_some<4>(residual + at, skip, left);
         }
-        if (run == 1) {
-            draw.factors(at / 4, factor);
+        if (run == 1 && first % 4 == 0) {
+            draw.factors((first + at) / 4, factor);
         } else {
             Size block = -1;
             float four[4];
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                const Size index = (at + i) / run;
+                const Size index = first + (at + i) / run;
                 if (index / 4 != block) {
                     block = index / 4;
                     draw.factors(block, four);
@@ -78,10 +79,10 @@ __device__ __forceinline__ void dropout(const T *x, const T *residual, T *out, S
 
 #define DROPOUT(T, type)                                                                                             \
     extern "C" __global__ void __launch_bounds__(MAP_THREADS)                                                        \
-        fqgan_dropout_forward_##type(const T *x, const T *residual, T *out, Size count, Size run,                    \
+        fqgan_dropout_forward_##type(const T *x, const T *residual, T *out, Size count, Size run, Size first,        \
                                      unsigned long long seed, unsigned a, unsigned b, unsigned c, unsigned least,    \
                                      float scale) {                                                                  \
-        dropout(x, residual, out, count, run, Draw{seed, a, b, c, least, scale});                                    \
+        dropout(x, residual, out, count, run, first, Draw{seed, a, b, c, least, scale});                             \
     }                                                                                                                \
     FQGAN_KERNEL(fqgan_dropout_forward_##type, MAP_THREADS)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Training by several processes over MPI: builds with the feature and tests it. Installs Open MPI, and libclang, by
+# Training and other work by several processes over MPI: builds with the feature and tests it. Installs Open MPI, and libclang, by
 # which its header is read, where they are missing.
 #   scripts/ranks.sh [ARGUMENTS OF cargo test]
 set -euo pipefail

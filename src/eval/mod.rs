@@ -1,5 +1,6 @@
 //! What tells how good pictures are: figures of one picture beside another, and distances of two sets of features.
 
+mod crew;
 mod crowd;
 mod distance;
 mod embedding;
@@ -12,6 +13,7 @@ mod samples;
 mod ssim;
 mod study;
 
+pub use crew::{Alone, Crew};
 pub use crowd::{Crowd, Wanted};
 pub use distance::frechet;
 pub use embedding::{embed, silhouette};

@@ -20,6 +20,8 @@ pub struct Noise {
     pub seed: u64,
     /// Of the run.
     pub step: u32,
+    /// Which of the step's equal parts this is, from 0: its random numbers are those of its place in the whole.
+    pub part: u32,
 }
 
 /// What a block loses of its two branches.
@@ -57,6 +59,13 @@ impl Noise {
     fn dropout(&self, rate: f64, run: usize, layer: usize, what: u32) -> Option<Dropout> {
         let place = [self.step, layer as u32, what];
         // Not `> 0.0`: what is no rate must be refused by the operation.
-        (rate != 0.0).then_some(Dropout { rate, run, residual: false, seed: self.seed, place })
+        (rate != 0.0).then_some(Dropout {
+            rate,
+            run,
+            residual: false,
+            seed: self.seed,
+            place,
+            part: self.part,
+        })
     }
 }

@@ -7,7 +7,7 @@ mod norms;
 mod params;
 mod transformer;
 
-pub use batch_norm::BatchNorm;
+pub use batch_norm::{BatchNorm, Own, Statistics};
 pub use conv2d::Conv2d;
 pub use linear::Linear;
 pub use norms::{GroupNorm, LayerNorm};

@@ -2,6 +2,7 @@ use super::patch_gan::{self, PatchGan};
 use super::style_gan2::{self, StyleGan2};
 use crate::error::{Error, Result};
 use crate::exec::{Eager, Exec};
+use crate::nn::Statistics;
 use crate::tensor::Tensor;
 use crate::weights::Source;
 use std::collections::BTreeMap;
@@ -56,13 +57,18 @@ impl Discriminator {
         }
     }
 
-    /// Logits of pictures by the batch's own statistics, and what [`Discriminator::keep`] wants to know of it.
+    /// Logits of pictures by the batch's statistics, and what [`Discriminator::keep`] wants to know of it.
     ///
     /// # Errors
     /// The operations'.
-    pub fn train<E: Exec>(&self, e: &E, pictures: &E::Value) -> Result<(E::Value, Normed<E::Value>)> {
+    pub fn train<E: Exec>(
+        &self,
+        e: &E,
+        pictures: &E::Value,
+        statistics: &impl Statistics,
+    ) -> Result<(E::Value, Normed<E::Value>)> {
         match self {
-            Discriminator::PatchGan(network) => network.train(e, pictures),
+            Discriminator::PatchGan(network) => network.train(e, pictures, statistics),
             Discriminator::StyleGan2(network) => Ok((network.forward(e, pictures)?, Vec::new())),
         }
     }
@@ -76,9 +82,10 @@ impl Discriminator {
         e: &Eager<'_>,
         normed: &Normed<Tensor>,
         kept: &mut BTreeMap<String, Tensor>,
+        statistics: &impl Statistics,
     ) -> Result<()> {
         match self {
-            Discriminator::PatchGan(network) => network.keep(e, normed, kept),
+            Discriminator::PatchGan(network) => network.keep(e, normed, kept, statistics),
             Discriminator::StyleGan2(_) => Ok(()),
         }
     }

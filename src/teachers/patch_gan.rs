@@ -1,7 +1,7 @@
 use super::discriminator::Normed;
 use crate::error::Result;
 use crate::exec::{Eager, Exec};
-use crate::nn::{BatchNorm, Conv2d, Numerics, Params};
+use crate::nn::{BatchNorm, Conv2d, Numerics, Params, Statistics};
 use crate::ops::activation::LeakyRelu;
 use crate::tensor::Tensor;
 use crate::weights::Source;
@@ -64,15 +64,20 @@ impl PatchGan {
         self.run(e, pictures, |norm, x| norm.of_kept(e, x))
     }
 
-    /// Logits of pictures by the batch's own statistics, and what [`PatchGan::keep`] wants to know of it.
+    /// Logits of pictures by the batch's statistics, and what [`PatchGan::keep`] wants to know of it.
     ///
     /// # Errors
     /// The operations'.
-    pub fn train<E: Exec>(&self, e: &E, pictures: &E::Value) -> Result<(E::Value, Normed<E::Value>)> {
+    pub fn train<E: Exec>(
+        &self,
+        e: &E,
+        pictures: &E::Value,
+        statistics: &impl Statistics,
+    ) -> Result<(E::Value, Normed<E::Value>)> {
         let mut normed = Vec::new();
         let logits = self.run(e, pictures, |norm, x| {
             normed.push(x.clone());
-            norm.of_batch(e, x)
+            norm.of_batch(e, x, statistics)
         })?;
         Ok((logits, normed))
     }
@@ -100,6 +105,7 @@ impl PatchGan {
         e: &Eager<'_>,
         normed: &Normed<Tensor>,
         kept: &mut BTreeMap<String, Tensor>,
+        statistics: &impl Statistics,
     ) -> Result<()> {
         for ((_, norm), x) in self.middle.iter().zip(normed) {
             let [mean, variance] = norm.statistics();
@@ -108,7 +114,7 @@ impl PatchGan {
                 None => param.plain(e.cx()),
             };
             let (old_mean, old_variance) = (old(mean)?, old(variance)?);
-            let [new_mean, new_variance] = norm.keep(e, x, [&old_mean, &old_variance])?;
+            let [new_mean, new_variance] = norm.keep(e, x, [&old_mean, &old_variance], statistics)?;
             kept.insert(mean.name().to_string(), new_mean);
             kept.insert(variance.name().to_string(), new_variance);
         }

@@ -24,12 +24,16 @@ impl Contents {
         self.tensors.extend(tensors.iter().map(named));
     }
 
-    /// Adds an optimiser's moments under `prefix.first` and `prefix.second`, and its steps.
-    pub fn add_optimizer(&mut self, prefix: &str, optimizer: &Optimizer) {
-        let [first, second] = optimizer.moments();
-        self.add(&format!("{prefix}.first"), first);
-        self.add(&format!("{prefix}.second"), second);
+    /// Adds the moments of the optimiser of `weights` under `prefix.first` and `prefix.second`, and its steps.
+    ///
+    /// # Errors
+    /// As [`Optimizer::gathered`].
+    pub fn add_optimizer(&mut self, prefix: &str, optimizer: &Optimizer, weights: &Tensors) -> Result<()> {
+        let [first, second] = optimizer.gathered(weights)?;
+        self.add(&format!("{prefix}.first"), &first);
+        self.add(&format!("{prefix}.second"), &second);
         self.number(format!("{prefix}.steps"), optimizer.steps());
+        Ok(())
     }
 
     /// Adds a number.
@@ -119,18 +123,19 @@ const DISCRIMINATOR: &str = "discriminator";
 const DISCRIMINATOR_OPTIMIZER: &str = "optimizer_disc";
 
 impl State {
-    /// All of it.
+    /// All of it, for the process that leads; all take part.
     ///
     /// # Errors
-    /// `OutOfMemory`.
+    /// As [`Optimizer::gathered`].
     pub fn contents(&self) -> Result<Contents> {
         let mut contents = Contents::default();
         contents.add(MODEL, &self.weights);
         contents.add(AVERAGE, &self.average);
         contents.add(DISCRIMINATOR, &self.discriminator);
         contents.add(DISCRIMINATOR, &self.statistics);
-        contents.add_optimizer(OPTIMIZER, &self.optimizer);
-        contents.add_optimizer(DISCRIMINATOR_OPTIMIZER, &self.discriminator_optimizer);
+        contents.add_optimizer(OPTIMIZER, &self.optimizer, &self.weights)?;
+        let optimizer = &self.discriminator_optimizer;
+        contents.add_optimizer(DISCRIMINATOR_OPTIMIZER, optimizer, &self.discriminator)?;
         for (number, usage) in self.usage.iter().enumerate() {
             contents.tensors.push((format!("usage.{number}"), usage.codes()?));
         }

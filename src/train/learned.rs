@@ -1,4 +1,5 @@
 use super::checkpoint::{Contents, number, restore, restore_optimizer, tensors};
+use super::collective::{Group, Reduction};
 use super::optim::{self, Norms, Optimizer, Tensors};
 use super::recipe;
 use super::report::Report;
@@ -53,6 +54,40 @@ impl Learned {
         if self.average.is_empty() { &self.weights } else { &self.average }
     }
 
+    /// The mean over the parts of a step, `parts` here and as many in each other process, of what `pass` makes of one: the
+    /// report's numbers, and the sums of the gradients. What `pass` is given a reduction for goes there.
+    ///
+    /// # Errors
+    /// Those of `pass`; as [`Group::gather`]; `OutOfMemory`.
+    pub fn gradients(
+        &self,
+        e: &Eager<'_>,
+        group: &Group,
+        parts: usize,
+        pass: impl Fn(usize, Option<&mut Reduction<'_>>) -> Result<(Report, Tensors)>,
+    ) -> Result<(Report, Tensors)> {
+        let mut reduction = (group.size() > 1).then(|| Reduction::new(group));
+        let sent = if parts == 1 { reduction.as_mut() } else { None };
+        let (mut report, mut gradients) = pass(0, sent)?;
+        for part in 1..parts {
+            let (more, others) = pass(part, None)?;
+            report.add(&more);
+            optim::sum(e, &mut gradients, others)?;
+        }
+        if let Some(reduction) = reduction {
+            let names: Vec<&String> = self.weights.keys().collect();
+            reduction.sum_step(&mut report, &mut [&mut gradients], &names, e)?;
+        }
+        let parts = parts * group.size();
+        if parts > 1 {
+            report.divide(parts as f64);
+            let norms = Norms::of_mean(e, &gradients, parts)?;
+            report.set("grad_norm", norms.total);
+            report.gradients = norms.each;
+        }
+        Ok((report, gradients))
+    }
+
     /// Moves the weights at so large a share of the recipe's rate. `report` has the lengths of the gradients when they
     /// are multiplied with `scale`.
     ///
@@ -75,15 +110,15 @@ impl Learned {
         Ok(())
     }
 
-    /// What a checkpoint holds.
+    /// What a checkpoint holds, for the process that leads; all take part.
     ///
     /// # Errors
-    /// `OutOfMemory`.
+    /// As [`Optimizer::gathered`].
     pub fn contents(&self) -> Result<Contents> {
         let mut contents = Contents::default();
         contents.add(MODEL, &self.weights);
         contents.add(AVERAGE, &self.average);
-        contents.add_optimizer(OPTIMIZER, &self.optimizer);
+        contents.add_optimizer(OPTIMIZER, &self.optimizer, &self.weights)?;
         contents.number("steps", self.steps);
         Ok(contents)
     }

@@ -1,4 +1,4 @@
-use super::collective::Group;
+use super::collective::{Group, OfAll};
 use super::feature_head::FeatureHead;
 use super::loss::{self, Term};
 use super::optim::Tensors;
@@ -176,12 +176,17 @@ impl TokenizerNetwork {
         }
         let mut normed = Vec::new();
         if let (Some(discriminator), Some(weight)) = (&self.discriminator, adversarial) {
-            let (fake, seen) = discriminator.train(tape, &reconstruction)?;
+            let (fake, seen) = discriminator.train(tape, &reconstruction, &self.statistics())?;
             normed.extend(seen.iter().map(|v| v.tensor().clone()));
             let term = loss::generator(tape, self.recipe.adversarial.game, &fake)?;
             terms.push(term.weighted(weight));
         }
         Ok(Pass { terms, reconstruction, codes, normed })
+    }
+
+    /// Whose pictures the discriminator's norms go by.
+    pub(super) fn statistics(&self) -> OfAll {
+        OfAll(if self.recipe.adversarial.shared_norm { self.group.clone() } else { Group::default() })
     }
 
     /// The discriminator's weights as `source` has them, without its statistics.

@@ -4,7 +4,8 @@ use crate::backend::Device;
 use crate::error::Result;
 use crate::exec::Eager;
 use crate::ops::optimizer::{self, Adam, Average, Moved, lengths};
-use crate::tensor::{Desc, Tensor};
+use crate::tensor::{Allocate, Desc, HeapAllocator, Tensor};
+use crate::train::collective::Group;
 use crate::train::recipe;
 use std::collections::BTreeMap;
 
@@ -14,6 +15,8 @@ pub type Tensors = BTreeMap<String, Tensor>;
 /// Adam's moments and settings.
 pub struct Optimizer {
     settings: recipe::Optimizer,
+    /// The processes each of which has the moments of some weights, and moves these.
+    group: Group,
     /// Steps done.
     steps: u64,
     first: Tensors,
@@ -60,7 +63,15 @@ impl Norms {
 impl Optimizer {
     /// An optimiser before its first step.
     pub fn new(settings: &recipe::Optimizer) -> Optimizer {
-        Optimizer { settings: settings.clone(), steps: 0, first: Tensors::new(), second: Tensors::new() }
+        let (first, second) = (Tensors::new(), Tensors::new());
+        Optimizer { settings: settings.clone(), group: Group::default(), steps: 0, first, second }
+    }
+
+    /// Has the processes of a run keep a part of the moments each, if the settings say so.
+    pub fn share(&mut self, group: &Group) {
+        if self.settings.shard {
+            self.group = group.clone();
+        }
     }
 
     /// Makes it as it was after `steps` steps, with the moments of each weight.
@@ -81,9 +92,32 @@ impl Optimizer {
         self.steps
     }
 
-    /// The moments, by weight: of the gradient, and of its square.
+    /// The moments that this process has, by weight: of the gradient, and of its square.
     pub fn moments(&self) -> [&Tensors; 2] {
         [&self.first, &self.second]
+    }
+
+    /// Those of all processes, for the one that leads; all take part.
+    ///
+    /// # Errors
+    /// As [`Group::gather`]; `OutOfMemory`.
+    pub fn gathered(&self, weights: &Tensors) -> Result<[Tensors; 2]> {
+        let all = names(weights);
+        let mut found = [self.first.clone(), self.second.clone()];
+        if self.group.size() > 1 {
+            for whole in &mut found {
+                let mine = whole.clone();
+                self.group.exchange(&mine, &all, |name, desc, bytes| {
+                    if self.group.leads() {
+                        let mut moment = Tensor::new(*desc, HeapAllocator.allocate(bytes.len())?)?;
+                        read(bytes, moment.data_mut()?);
+                        whole.insert(name.to_string(), moment);
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(found)
     }
 
     /// What gradients of this length are multiplied by.
@@ -111,6 +145,14 @@ impl Optimizer {
         self.steps += 1;
         let settings = &self.settings;
         gradients.retain(|name, _| weights.contains_key(name));
+        if self.group.size() > 1 {
+            let sizes = gradients.iter().map(|(name, gradient)| (name, gradient.shape().count()));
+            let owned = self.group.owned(sizes);
+            // Moments of other weights may be there from before.
+            for all in [&mut gradients, &mut self.first, &mut self.second] {
+                all.retain(|name, _| owned.contains(name));
+            }
+        }
         for (name, gradient) in &gradients {
             for moments in [&mut self.first, &mut self.second] {
                 if !moments.contains_key(name) {
@@ -137,8 +179,30 @@ impl Optimizer {
                 Moved { weight, gradient, first, second, decay }
             })
             .collect();
-        optimizer::step(e, &op, &mut all)
+        optimizer::step(e, &op, &mut all)?;
+        if self.group.size() == 1 {
+            return Ok(());
+        }
+        let mine = weights.iter().filter(|(name, _)| gradients.contains_key(*name));
+        let mine: Tensors = mine.map(|(name, weight)| (name.clone(), weight.clone())).collect();
+        self.group.exchange(&mine, &names(weights), |name, desc, bytes| {
+            let moved = e.cx().written::<f32>(desc.shape, |to| {
+                read(bytes, to);
+                Ok(())
+            })?;
+            weights.insert(name.to_string(), moved);
+            Ok(())
+        })
     }
+}
+
+fn names(weights: &Tensors) -> Vec<(String, Desc)> {
+    weights.iter().map(|(name, weight)| (name.clone(), *weight.desc())).collect()
+}
+
+/// Floats that came as bytes.
+fn read(bytes: &[u8], to: &mut [f32]) {
+    to.iter_mut().zip(bytes.as_chunks::<4>().0).for_each(|(to, &bytes)| *to = f32::from_le_bytes(bytes));
 }
 
 /// Those that have a gradient, by name.

@@ -28,10 +28,10 @@ pub trait Job {
     /// Those of the data and of the operations.
     fn step(&mut self) -> Result<Report>;
 
-    /// All that it needs to go on.
+    /// All that it needs to go on, for the process that leads; all of the group take part.
     ///
     /// # Errors
-    /// `OutOfMemory`.
+    /// `OutOfMemory`; when a process is lost.
     fn contents(&self) -> Result<Contents>;
 
     /// Goes on from what a file has.
@@ -106,9 +106,12 @@ const RECIPE: &str = "recipe";
 /// Under which the best number of the held-out pictures stands in checkpoints.
 const BEST: &str = "best";
 
-/// Keys of a recipe that can be others when a run goes on: what it leaves behind, how long it is, how it saves memory.
-const MAY_CHANGE: [&str; 9] = [
+/// Keys of a recipe that can be others when a run goes on: what it leaves behind, how long it is, how it saves
+/// memory.
+const MAY_CHANGE: [&str; 11] = [
     "checkpoint_blocks",
+    "discriminator_optimizer.shard",
+    "optimizer.shard",
     "run.broken",
     "run.floor",
     "run.keep",
@@ -198,14 +201,12 @@ pub fn run(
         if best.is_finite() {
             contents.metadata.insert(BEST.into(), best.to_string());
         }
-        folder.save(job.steps(), &contents, recipe.keep)
+        group.alone(|| folder.save(job.steps(), &contents, recipe.keep)).map(drop)
     };
     let mut broken = 0;
     while job.steps() < recipe.steps {
         if group.any(stop.load(Ordering::Relaxed))? {
-            if leads {
-                save(job, best)?;
-            }
+            save(job, best)?;
             return Ok(End::Stopped);
         }
         let report = job.step()?;
@@ -236,20 +237,16 @@ pub fn run(
             }
             if let Some(first) = scalars.first().filter(|first| first.value > best) {
                 best = first.value;
-                if leads {
-                    job.export(&folder.path().join("best.safetensors"))?;
-                }
+                group.alone(|| job.export(&folder.path().join("best.safetensors")))?;
             }
         }
-        if leads && (last || step.is_multiple_of(recipe.pictures_every)) {
-            watch.pictures(step, &job.pictures()?)?;
+        if last || step.is_multiple_of(recipe.pictures_every) {
+            group.alone(|| watch.pictures(step, &job.pictures()?))?;
         }
-        if leads && (last || step.is_multiple_of(recipe.save_every)) {
+        if last || step.is_multiple_of(recipe.save_every) {
             save(job, best)?;
         }
     }
-    if leads {
-        job.export(&folder.path().join("last.safetensors"))?;
-    }
+    group.alone(|| job.export(&folder.path().join("last.safetensors")))?;
     Ok(End::Done)
 }

@@ -111,6 +111,8 @@ impl Trainer {
     /// The same run, whose batches are shared among processes.
     pub fn with_group(mut self, group: &Group) -> Trainer {
         self.network.group = group.clone();
+        self.state.optimizer.share(group);
+        self.state.discriminator_optimizer.share(group);
         self
     }
 
@@ -158,7 +160,8 @@ impl Trainer {
             let state = &self.state;
             let names: Vec<&String> = state.weights.keys().chain(state.discriminator.keys()).collect();
             let e = Eager::new(&self.device, &self.workspace);
-            reduction.sum_step(&mut report, &mut gradients, &names, &e)?;
+            let networks = &mut [&mut gradients.generator, &mut gradients.discriminator];
+            reduction.sum_step(&mut report, networks, &names, &e)?;
         }
         let shares = parts.len() * group.size();
         if shares > 1 {
@@ -301,13 +304,7 @@ impl Trainer {
             report.push("adaptive_weight", scale);
             terms.iter_mut().filter(|t| t.name == "adversarial").for_each(|t| t.weight *= scale);
         }
-        let gradients = match reduction {
-            Some(reduction) => {
-                loss::send_gradients(tape, &terms, report, reduction)?;
-                Tensors::new()
-            }
-            None => loss::gradients(tape, &terms, report)?,
-        };
+        let gradients = loss::gradients(tape, &terms, report, reduction)?;
         Ok((gradients, reconstruction.tensor().clone(), normed, codes))
     }
 
@@ -321,10 +318,11 @@ impl Trainer {
     ) -> Result<Tensors> {
         let network =
             self.network.discriminator.as_ref().ok_or_else(|| Error::internal("no discriminator"))?;
+        let statistics = self.network.statistics();
         let e = Eager::new(&self.device, &self.workspace);
         let tape = Tape::new(Eager::new(&self.device, &self.workspace), &self.state.discriminator, add);
-        let (real, seen_real) = network.train(&tape, &tape.constant(real.clone()))?;
-        let (fake, seen_fake) = network.train(&tape, &tape.constant(fake.clone()))?;
+        let (real, seen_real) = network.train(&tape, &tape.constant(real.clone()), &statistics)?;
+        let (fake, seen_fake) = network.train(&tape, &tape.constant(fake.clone()), &statistics)?;
         let terms = loss::discriminator(&tape, self.recipe.adversarial.game, &real, &fake)?
             .map(|term| term.weighted(weight));
         report.push("discriminator", loss::total(&terms)?);
@@ -343,7 +341,7 @@ impl Trainer {
     fn keep(&mut self, normed: &Vec<Tensor>) -> Result<()> {
         let e = Eager::new(&self.device, &self.workspace);
         match &self.network.discriminator {
-            Some(network) => network.keep(&e, normed, &mut self.state.statistics),
+            Some(network) => network.keep(&e, normed, &mut self.state.statistics, &self.network.statistics()),
             None => Ok(()),
         }
     }

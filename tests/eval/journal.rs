@@ -1,5 +1,5 @@
 use fqgan::Error;
-use fqgan::eval::{Journal, Study, study};
+use fqgan::eval::{Alone, Journal, Study, study};
 use fqgan::image::Picture;
 use std::fs;
 use std::path::Path;
@@ -44,7 +44,7 @@ fn read(i: usize) -> fqgan::Result<Picture> {
 
 fn run(kept: Option<(&Path, &str)>, stop_at: usize) -> fqgan::Result<(Adding, [usize; 2])> {
     let mut adding = Adding::default();
-    let (seen, _) = study(&mut adding, 10, read, kept, |done, _| {
+    let (seen, _) = study(&mut adding, 10, read, kept, &Alone, |done, _| {
         if done >= stop_at { Err(Error::invalid("stopped")) } else { Ok(()) }
     })?;
     Ok((adding, [seen.pictures, seen.left_out]))
@@ -95,6 +95,6 @@ fn refusals() {
     let missing = Journal::open(&folder.path().join("no/kept"), "a", 1, |_| Ok(())).unwrap_err();
     assert!(missing.message().contains("no/kept"));
     let mut adding = Adding::default();
-    let none = study(&mut adding, 2, |_| Err(Error::invalid("none")), None, |_, _| Ok(()));
+    let none = study(&mut adding, 2, |_| Err(Error::invalid("none")), None, &Alone, |_, _| Ok(()));
     assert!(none.unwrap_err().message().contains("not one of 2 pictures"));
 }

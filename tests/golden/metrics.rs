@@ -5,7 +5,8 @@ use crate::teachers::formula;
 use fqgan::backend::Device;
 use fqgan::backend::cpu::Cpu;
 use fqgan::eval::{
-    Crowd, Judges, Measuring, Moments, Study, Wanted, frechet, inception_score, precision_recall, study,
+    Alone, Crowd, Judges, Measuring, Moments, Study, Wanted, frechet, inception_score, precision_recall,
+    study,
 };
 use fqgan::exec::Eager;
 use fqgan::image::Picture;
@@ -108,7 +109,7 @@ fn of_reconstructions() {
     };
     let mut measuring = Measuring::new(&device, &tokenizer, &judges, 64).unwrap();
     let read = |i: usize| Picture::load(common::golden(PHOTOGRAPHS[i]));
-    assert_eq!(study(&mut measuring, 2, read, None, |_, _| Ok(())).unwrap().0.pictures, 2);
+    assert_eq!(study(&mut measuring, 2, read, None, &Alone, |_, _| Ok(())).unwrap().0.pictures, 2);
     assert!(measuring.take(&[0; 12]).unwrap_err().message().contains("an entry of 12 bytes"));
     let found = measuring.finish().unwrap();
 

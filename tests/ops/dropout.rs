@@ -6,12 +6,15 @@ use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
 
 fn op(rate: f64, run: usize, residual: bool) -> Dropout {
-    Dropout { rate, run, residual, seed: 0xABCD_0123_4567, place: [7, 3, 1] }
+    Dropout { rate, run, residual, seed: 0xABCD_0123_4567, place: [7, 3, 1], part: 0 }
 }
 
 /// One word of the documented stream after the other.
 fn oracle(op: Dropout, all: &[Wide]) -> Vec<f64> {
     let mut stream = Stream::new(op.seed, op.place);
+    for _ in 0..op.part as usize * (all[0].data.len() / op.run) {
+        stream.word();
+    }
     let mut out = Vec::new();
     for run in all[0].data.chunks(op.run) {
         let dropped = f64::from(stream.word()) < (op.rate * 2f64.powi(32)).floor();
@@ -49,6 +52,7 @@ fn corners() {
         for residual in [false, true] {
             check(&case(1, shape, op(0.3, run, residual)));
             check(&case(2, shape, op(0.0, run, residual)));
+            check(&case(3, shape, Dropout { part: 3, ..op(0.3, run, residual) }));
         }
     }
 }
@@ -94,7 +98,7 @@ proptest! {
 #[test]
 fn gradients() {
     for (run, residual) in [(1, false), (1, true), (5, true)] {
-        let op = op(0.4, run, residual);
+        let op = Dropout { part: 1, ..op(0.4, run, residual) };
         let wanted: &[usize] = if residual { &[0, 1] } else { &[0] };
         check_gradients(op, &case(1, &[4, 10], op).inputs, wanted, 1e-6, |all| vec![oracle(op, all)]);
     }

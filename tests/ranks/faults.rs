@@ -124,3 +124,26 @@ fn processes_that_do_not_belong_together_are_refused() {
     assert!(said.contains("run.batch = 7 pictures for 2 processes"), "{said}");
     assert!(!at.path().join("out/checkpoints").exists());
 }
+
+/// The process that writes cannot write more than so much: it says so, and the job ends; what was saved before is whole.
+#[test]
+fn a_full_disk_ends_the_job() {
+    let at = tempfile::tempdir().unwrap();
+    let begun = format!("{} --set run.save_every=1", shipped("out"));
+    let output = ranks(at.path(), 2, &format!("{begun} --set run.steps=1")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let first = newest(at.path()).unwrap();
+
+    let words = format!("{begun} --set run.steps=100 --resume");
+    let program = env!("CARGO_BIN_EXE_fqgan-train");
+    // Kilobytes: fewer than a checkpoint has, more than MPI's own files.
+    let limited = "trap '' XFSZ; ulimit -f 40000; exec \"$@\"";
+    let mut command = mpirun(at.path());
+    command.args(["-np", "1", "bash", "-c", limited, "bash", program]).args(words.split_whitespace());
+    command.args([":", "-np", "1", program]).args(words.split_whitespace());
+    let said = fails(&ended(spawn(command)));
+    let line = said.lines().find(|line| line.starts_with("fqgan-train: ")).unwrap_or_default();
+    assert!(line.contains("rank 0 on ") && line.contains("step-00000002.safetensors"), "{said}");
+    assert_eq!(newest(at.path()).unwrap(), first);
+    Source::open(first, Map::Off).unwrap();
+}

@@ -1,9 +1,13 @@
-//! One model trained by several processes that `mpirun` starts: the same as by one, and what becomes of it when a
-//! process is lost. `scripts/ranks.sh` runs this; MPI is the system's.
+//! One model trained, or work shared, by several processes that `mpirun` starts: the same as by one, and what becomes of
+//! it when a process is lost. `scripts/ranks.sh` runs this; MPI is the system's.
 
 mod apart;
+#[path = "../common/mod.rs"]
+mod common;
 mod equality;
 mod faults;
+mod learned;
+mod shares;
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -16,10 +20,13 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// `fqgan-train` by so many processes, in `at`; words are separated by spaces.
 pub fn ranks(at: &Path, count: usize, words: &str) -> Command {
+    by(at, count, env!("CARGO_BIN_EXE_fqgan-train"), words)
+}
+
+/// The same of any program.
+pub fn by(at: &Path, count: usize, program: &str, words: &str) -> Command {
     let mut command = mpirun(at);
-    command
-        .args(["-np", &count.to_string(), env!("CARGO_BIN_EXE_fqgan-train")])
-        .args(words.split_whitespace());
+    command.args(["-np", &count.to_string(), program]).args(words.split_whitespace());
     command
 }
 

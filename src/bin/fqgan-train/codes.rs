@@ -1,6 +1,7 @@
 use fqgan::backend::Device;
 use fqgan::tokenizer::{Options, Tokenizer};
 use fqgan::train::codes::{About, Making, Numpy, Views, make};
+use fqgan::train::collective::Group;
 use fqgan::train::data::Pictures;
 use fqgan::weights::{Map, Source};
 use fqgan::{Error, Result};
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// The codes of all pictures, stored for a generator's training
 ///
 /// One file holds the codes of every view of every picture, and the classes. A run that was ended goes on where it was
-/// when it is begun again. Several can share the work, a shard each; a folder of all their files is read as one.
+/// when it is begun again. Processes that mpirun starts share the work. So can several runs, a shard each; a folder of all
+/// their files is read as one.
 /// Pictures that cannot be read are named and left out.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -65,19 +67,20 @@ fn shard(text: &str) -> std::result::Result<(usize, usize), String> {
         .ok_or_else(|| "expected I/N, I from 0 and less than N".into())
 }
 
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args, group: &Group) -> Result<()> {
     if let Some(folder) = args.out.parent() {
         std::fs::create_dir_all(folder)
             .map_err(|e| Error::io(format_args!("making the folder {}", folder.display()), &e))?;
     }
     match (&args.import, &args.model, &args.data) {
+        (Some(_), ..) if group.size() > 1 => Err(Error::invalid("--import is the work of one process")),
         (Some(from), ..) => import(args, from),
-        (None, Some(model), Some(data)) => encode(args, model, data),
+        (None, Some(model), Some(data)) => encode(args, model, data, group),
         _ => Err(Error::internal("clap let a call without --model and --data pass")),
     }
 }
 
-fn encode(args: &Args, model: &Path, data: &Path) -> Result<()> {
+fn encode(args: &Args, model: &Path, data: &Path, group: &Group) -> Result<()> {
     let pictures = Pictures::open(data)?;
     let weights = Source::open(model, Map::On)?;
     let device = Device::named(&args.device, args.threads)?;
@@ -88,8 +91,11 @@ fn encode(args: &Args, model: &Path, data: &Path) -> Result<()> {
         shard: args.shard,
     };
     let about = making.about(&tokenizer, &weights, &pictures)?;
-    let bar = bar();
-    let (read, lost) = make(&tokenizer, &pictures, &making, &about, &args.out, |done, all, unreadable| {
+    group.agree_on_program()?;
+    group.agree("model, pictures or views", crc32c::crc32c(format!("{about:?}").as_bytes()))?;
+    let bar = if group.leads() { bar() } else { ProgressBar::hidden() };
+    let out = &args.out;
+    let (read, lost) = make(&tokenizer, &pictures, &making, &about, out, group, |done, all, unreadable| {
         show(&bar, done, all);
         if let Some(unreadable) = unreadable {
             bar.suspend(|| eprintln!("left out: {}: {}", unreadable.name, unreadable.why));
@@ -97,6 +103,9 @@ fn encode(args: &Args, model: &Path, data: &Path) -> Result<()> {
         Ok(())
     })?;
     bar.finish_and_clear();
+    if !group.leads() {
+        return Ok(());
+    }
     let left_out = if lost > 0 { format!(", {lost} left out") } else { String::new() };
     println!("{}: {read} pictures{left_out}, {}", args.out.display(), extents(&about));
     Ok(())

@@ -2,6 +2,7 @@ use crate::{estimate, recipe, run};
 use fqgan::Result;
 use fqgan::tokenizer::{Options, Tokenizer};
 use fqgan::train::codes::Stored;
+use fqgan::train::collective::Group;
 use fqgan::train::far::{FarJob, FarTrainer};
 use fqgan::train::init;
 use fqgan::weights::{Map, Source};
@@ -32,13 +33,13 @@ pub struct Args {
     run: run::Args,
 }
 
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args, group: &Group) -> Result<()> {
     let recipe = args.recipe.read_far()?;
     if args.recipe.print_config {
         print!("{}", recipe.print()?);
         return Ok(());
     }
-    let device = args.run.device()?;
+    let device = args.run.processor(&recipe.run, group)?;
     let weights = init::far(&recipe.model.config()?, recipe.run.seed)?;
     if args.run.dry_run {
         let mut part = recipe.clone();
@@ -48,12 +49,14 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let stop = run::stop()?;
     let codes = Stored::open(run::missing(&args.codes, "--codes")?)?;
+    run::agree(group, &recipe.print()?)?;
+    run::agree_on_codes(group, &codes)?;
     let held_out = args.held_out.as_ref().map(Stored::open).transpose()?;
     let tokenizer = match &args.tokenizer {
         Some(path) => Some(Tokenizer::open(&device, &Source::open(path, Map::On)?, &Options::default())?),
         None => None,
     };
-    let trainer = FarTrainer::new(&recipe, &device, &weights)?;
+    let trainer = FarTrainer::new(&recipe, &device, &weights)?.with_group(group);
     drop(weights);
     let mut job = FarJob::new(&recipe, &device, trainer, codes, held_out, tokenizer)?;
     run::go(&args.run, &recipe.run, &device, &mut job, &stop)

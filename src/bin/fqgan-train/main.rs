@@ -15,6 +15,7 @@ mod traffic;
 
 use clap::{Parser, Subcommand};
 use fqgan::train::collective::Group;
+use fqgan::{Error, Result};
 use std::process::ExitCode;
 
 /// Train tokenizers and generators
@@ -38,27 +39,29 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    let started = Group::told();
-    if started > 1 && !matches!(command, Command::Tokenizer(_)) {
-        eprintln!(
-            "fqgan-train: {started} processes were started together; only `tokenizer` is for more than one"
-        );
-        return ExitCode::FAILURE;
-    }
-    let result = match command {
-        Command::Tokenizer(args) => tokenizer::run(&args),
-        Command::Codes(args) => codes::run(&args),
-        Command::Far(args) => far::run(&args),
-        Command::Teacher(args) => teacher::run(&args),
-        Command::Step(args) => step::run(&args),
-        Command::Traffic(args) => traffic::run(&args),
+    let result = match &Cli::parse().command {
+        Command::Step(args) => alone(|| step::run(args)),
+        Command::Traffic(args) => alone(|| traffic::run(args)),
+        Command::Tokenizer(args) => Group::together(|group| tokenizer::run(args, group)),
+        Command::Codes(args) => Group::together(|group| codes::run(args, group)),
+        Command::Far(args) => Group::together(|group| far::run(args, group)),
+        Command::Teacher(args) => Group::together(|group| teacher::run(args, group)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fqgan-train: {error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Work that several processes cannot share.
+fn alone(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    match Group::told() {
+        1 => work(),
+        started => {
+            Err(Error::invalid(format!("{started} processes were started together; `step` is for one")))
         }
     }
 }

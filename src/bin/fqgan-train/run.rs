@@ -4,6 +4,7 @@ use crate::estimate;
 use crate::log::Log;
 use fqgan::backend::Device;
 use fqgan::image::Picture;
+use fqgan::train::codes::Stored;
 use fqgan::train::collective::Group;
 use fqgan::train::data::Pictures;
 use fqgan::train::recipe::Run;
@@ -35,8 +36,27 @@ pub struct Args {
 }
 
 impl Args {
-    pub fn device(&self) -> Result<Device> {
-        Device::named(&self.device, self.threads)
+    /// Where a process computes, each with a part of the batch.
+    pub fn device(&self, run: &Run, group: &Group) -> Result<Device> {
+        let each = group.share(run.batch)?;
+        if !each.is_multiple_of(run.accumulate) {
+            let parts = run.accumulate;
+            return Err(Error::invalid(format!(
+                "run.accumulate = {parts} parts of the {each} pictures of a process"
+            )));
+        }
+        group.device(&self.device, self.threads)
+    }
+
+    /// The same for what several processes do on the processor only.
+    pub fn processor(&self, run: &Run, group: &Group) -> Result<Device> {
+        let device = self.device(run, group)?;
+        match (group.size(), device.name()) {
+            (1, _) | (_, "cpu") => Ok(device),
+            (_, name) => Err(Error::unsupported(format!(
+                "several processes train this on the processor, not on {name}: give --device cpu"
+            ))),
+        }
     }
 }
 
@@ -56,15 +76,14 @@ pub fn go(args: &Args, recipe: &Run, device: &Device, job: &mut dyn Job, stop: &
     let folder = Folder::open(out)?;
     let group = job.group();
     if !group.leads() {
-        run(recipe, &folder, resume, job, &mut Silent, stop)?;
-        return group.leave();
+        return run(recipe, &folder, resume, job, &mut Silent, stop).map(drop);
     }
     let mut log = Log::new(out, recipe, estimate::peak(device)?);
     match run(recipe, &folder, resume, job, &mut log, stop)? {
         End::Done => log.say(&format!("done: {}", out.join("last.safetensors").display())),
         End::Stopped => log.say("stopped and saved; --resume goes on"),
     }
-    group.leave()
+    Ok(())
 }
 
 /// An argument that clap has asked for, but where it is not needed.
@@ -72,19 +91,36 @@ pub fn missing<'a>(argument: &'a Option<PathBuf>, name: &str) -> Result<&'a Path
     argument.as_deref().ok_or_else(|| Error::internal(format!("{name} was not asked for")))
 }
 
-/// Refuses processes of one run that are not of the same program, recipe and pictures.
-pub fn agree(group: &Group, recipe: &str, pictures: &Pictures) -> Result<()> {
+/// Refuses processes of one run that are not of the same program and recipe.
+pub fn agree(group: &Group, recipe: &str) -> Result<()> {
+    group.agree_on_program()?;
+    group.agree("recipe", crc32c::crc32c(recipe.as_bytes()))
+}
+
+/// Refuses processes that have other pictures.
+pub fn agree_on_pictures(group: &Group, pictures: &Pictures) -> Result<()> {
     if group.size() == 1 {
         return Ok(());
     }
-    let program = std::env::current_exe().and_then(std::fs::read);
-    let program = program.map_err(|e| Error::io("reading this program", &e))?;
-    group.agree("program", crc32c::crc32c(&program))?;
-    group.agree("recipe", crc32c::crc32c(recipe.as_bytes()))?;
     let names = (0..pictures.len()).fold(0, |sum, picture| {
         crc32c::crc32c_append(sum, format!("{}\n", pictures.name(picture)).as_bytes())
     });
     group.agree("list of pictures", names)
+}
+
+/// Refuses processes that have other codes.
+pub fn agree_on_codes(group: &Group, codes: &Stored) -> Result<()> {
+    let about = crc32c::crc32c(format!("{:?}", codes.about()).as_bytes());
+    let labels = (0..codes.len())
+        .fold(about, |sum, picture| crc32c::crc32c_append(sum, &codes.label(picture).to_le_bytes()));
+    group.agree("list of codes", labels)
+}
+
+/// Tells of a held-out picture that cannot be read, which all processes find out.
+pub fn left_out(group: &Group, error: &Error) {
+    if group.leads() {
+        eprintln!("left out: {error}");
+    }
 }
 
 /// A process that does not speak.

@@ -1,4 +1,5 @@
 use crate::{estimate, recipe, run};
+use fqgan::train::collective::Group;
 use fqgan::train::data::Pictures;
 use fqgan::train::init;
 use fqgan::train::teacher::{TeacherJob, TeacherTrainer};
@@ -30,15 +31,16 @@ pub struct Args {
     workers: usize,
 }
 
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args, group: &Group) -> Result<()> {
     let recipe = args.recipe.read_teacher()?;
     if args.recipe.print_config {
         print!("{}", recipe.print()?);
         return Ok(());
     }
-    let device = args.run.device()?;
+    let device = args.run.processor(&recipe.run, group)?;
+    run::agree(group, &recipe.print()?)?;
     let weights = init::teacher(&recipe.model.manifest()?, recipe.run.seed)?;
-    let trainer = TeacherTrainer::new(&recipe, &device, &weights)?;
+    let trainer = TeacherTrainer::new(&recipe, &device, &weights)?.with_group(group);
     drop(weights);
     if args.run.dry_run {
         let mut trial = estimate::OfTeacher { trainer, side: recipe.model.image_size };
@@ -47,8 +49,9 @@ pub fn run(args: &Args) -> Result<()> {
     let stop = run::stop()?;
     let data = run::missing(&args.data, "--data")?;
     let pictures = Arc::new(Pictures::open(data)?);
+    run::agree_on_pictures(group, &pictures)?;
     let held_out = args.held_out.as_ref().map(Pictures::open).transpose()?;
-    let left_out = |error: &Error| eprintln!("left out: {error}");
+    let left_out = |error: &Error| run::left_out(group, error);
     let mut job = TeacherJob::new(&recipe, trainer, pictures, args.workers, held_out.as_ref(), left_out)?;
     run::go(&args.run, &recipe.run, &device, &mut job, &stop)
 }

@@ -41,28 +41,13 @@ pub struct Args {
     workers: usize,
 }
 
-pub fn run(args: &Args) -> Result<()> {
-    let recipe = args.recipe.read()?;
+pub fn run(args: &Args, group: &Group) -> Result<()> {
+    let recipe = &args.recipe.read()?;
     if args.recipe.print_config {
         print!("{}", recipe.print()?);
         return Ok(());
     }
-    let group = Group::join()?;
-    train(args, &recipe, &group).map_err(|error| match group.size() {
-        1 => error,
-        _ => error.context(group.name(group.rank())),
-    })
-}
-
-fn train(args: &Args, recipe: &Recipe, group: &Group) -> Result<()> {
-    let each = group.share(recipe.run.batch)?;
-    if recipe.run.accumulate > 1 && !each.is_multiple_of(recipe.run.accumulate) {
-        return Err(Error::invalid(format!(
-            "run.accumulate = {} parts of the {each} pictures of a process",
-            recipe.run.accumulate
-        )));
-    }
-    let device = group.device(&args.run.device, args.run.threads)?;
+    let device = args.run.device(&recipe.run, group)?;
     let group = &group.clone().on(&device)?;
     let teachers = args.networks.open(recipe)?;
     let trainer = trainer(args, recipe, &device, teachers)?.with_group(group);
@@ -72,10 +57,11 @@ fn train(args: &Args, recipe: &Recipe, group: &Group) -> Result<()> {
     let data = run::missing(&args.data, "--data")?;
     let stop = run::stop()?;
     let pictures = Arc::new(Pictures::open(data)?);
-    run::agree(group, &recipe.print()?, &pictures)?;
+    run::agree(group, &recipe.print()?)?;
+    run::agree_on_pictures(group, &pictures)?;
     let held_out = match &args.held_out {
         Some(path) => {
-            TokenizerJob::held_out(recipe, &Pictures::open(path)?, |error| eprintln!("left out: {error}"))?
+            TokenizerJob::held_out(recipe, &Pictures::open(path)?, |error| run::left_out(group, error))?
         }
         None => Vec::new(),
     };

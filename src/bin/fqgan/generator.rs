@@ -38,6 +38,18 @@ pub struct GeneratorArgs {
     pub quiet: bool,
 }
 
+#[cfg(all(feature = "eval", feature = "train"))]
+impl GeneratorArgs {
+    /// A number that tells these weights from others.
+    pub fn fingerprint(&self) -> fqgan::Result<u32> {
+        let files = std::iter::once(&self.generator).chain(&self.model);
+        files.map(|file| Source::open(file, Map::On)?.fingerprint()).try_fold(0u32, |all, one| {
+            // Two equal files are not none.
+            Ok(all.rotate_left(1) ^ one?)
+        })
+    }
+}
+
 /// How codes are drawn.
 #[derive(Args)]
 pub struct SamplingArgs {

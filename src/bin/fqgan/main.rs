@@ -22,6 +22,8 @@ mod inspect;
 mod page;
 mod print;
 mod progress;
+#[cfg(all(feature = "eval", feature = "train"))]
+mod ranks;
 mod reconstruct;
 #[cfg(all(feature = "eval", feature = "train"))]
 mod sample;
@@ -76,10 +78,10 @@ fn main() -> ExitCode {
         Command::Reconstruct(args) => reconstruct::run(&args),
         Command::Generate(args) => generate::run(&args),
         #[cfg(all(feature = "eval", feature = "train"))]
-        Command::Sample(args) => sample::run(&args),
+        Command::Sample(args) => ranks::together(|ranks| sample::run(&args, ranks)),
         Command::Score(args) => score::run(&args),
         #[cfg(all(feature = "eval", feature = "train"))]
-        Command::Eval(args) => eval::run(&args),
+        Command::Eval(args) => ranks::together(|ranks| eval::run(&args, ranks)),
         #[cfg(all(feature = "eval", feature = "train"))]
         Command::Figure(args) => figure::run(&args),
         Command::Demo(args) => demo::run(&args),

@@ -10,8 +10,9 @@ pub(super) fn dropout(op: &Dropout, cuda: &Cuda, all: &[&Tensor], out: &mut Tens
     let [a, b, c] = op.place.map(Arg::from);
     let least = (op.rate * 4_294_967_296.0) as u32;
     let scale = (1.0 / (1.0 - op.rate)) as f32;
-    let numbers = [count.into(), op.run.into(), op.seed.into(), a, b, c, least.into(), scale.into()];
-    let [n0, n1, n2, n3, n4, n5, n6, n7] = numbers;
-    let args = [Arg::read(all[0])?, residual, Arg::write(out)?, n0, n1, n2, n3, n4, n5, n6, n7];
+    let first = Arg::from(op.first(count / op.run));
+    let numbers = [count.into(), op.run.into(), first, op.seed.into(), a, b, c, least.into(), scale.into()];
+    let [n0, n1, n2, n3, n4, n5, n6, n7, n8] = numbers;
+    let args = [Arg::read(all[0])?, residual, Arg::write(out)?, n0, n1, n2, n3, n4, n5, n6, n7, n8];
     cuda.launch("fqgan_dropout_forward_f32", map(count), &args)
 }

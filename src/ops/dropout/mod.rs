@@ -14,7 +14,7 @@ use crate::tensor::{DType, Desc, Tensor};
 /// x with some runs of elements zero and the others divided by what share of them stays.
 ///
 /// Inputs: x f32 of any shape, whose elements divide into runs; if `residual`, one more as x that is added. Output: as
-/// x. Run i is dropped where word i of the stream of `place` under `seed` ([`crate::rng::Stream`]) is below
+/// x. Run i is dropped where word part * runs + i of the stream of `place` under `seed` ([`crate::rng::Stream`]) is below
 /// rate * 2^32. A dropped NaN is gone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
@@ -28,6 +28,15 @@ pub struct Dropout {
     pub seed: u64,
     /// Where these are drawn: a step, a layer, a use.
     pub place: [u32; 3],
+    /// Which x is of the equal parts, from 0, that something was cut into: of a batch, among processes.
+    pub part: u32,
+}
+
+impl Dropout {
+    /// The draws that are the parts' before this one, of so many runs each.
+    fn first(&self, runs: usize) -> usize {
+        self.part as usize * runs
+    }
 }
 
 impl Op for Dropout {

@@ -131,18 +131,44 @@ pub(super) fn apply(op: &Apply, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result
 
 pub(super) fn coefficients(op: &Coefficients, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
     let grad = pass.grads[0].as_ref().ok_or_else(|| Error::internal("no gradient"))?;
-    let (x, weight) = (pass.inputs[0], pass.inputs[1]);
-    let [_, h, w, _] = dims("x", x.desc())?;
-    let (one, zero) = (filled(e.cx(), *weight.desc(), 1.0)?, filled(e.cx(), *weight.desc(), 0.0)?);
-    let [unit] = e.run(op, &[x, &one, &zero])?;
-    let rule = CoefficientsBackward { groups: op.groups, positions: h * w };
-    let [affine, d_weight, d_bias] = e.run(&rule, &[&unit, weight, grad])?;
-    let mut found = Gradients::default();
-    if pass.wanted[0] {
-        let [dx] = e.run(&Apply { silu: false }, &[x, &affine])?;
-        found[0] = Some(dx);
+    let [_, h, w, _] = dims("x", pass.inputs[0].desc())?;
+    op.rule(e, pass, &op.unit(e, pass.inputs)?, grad, h * w)
+}
+
+impl Coefficients {
+    /// The coefficients for weight 1 and bias 0.
+    ///
+    /// # Errors
+    /// The operation's.
+    pub fn unit(&self, e: &Eager<'_>, all: &[&Tensor]) -> Result<Tensor> {
+        let weight = *all[1].desc();
+        let (one, zero) = (filled(e.cx(), weight, 1.0)?, filled(e.cx(), weight, 0.0)?);
+        let [unit] = e.run(self, &[all[0], &one, &zero])?;
+        Ok(unit)
     }
-    found[1] = Some(d_weight);
-    found[2] = Some(d_bias);
-    Ok(found)
+
+    /// The rule, from the coefficients for weight 1 and bias 0 and from the coefficients' gradient, where both are of
+    /// `positions` positions an image, which may be more than x has.
+    ///
+    /// # Errors
+    /// The operations'.
+    pub fn rule(
+        &self,
+        e: &Eager<'_>,
+        pass: &Backward<'_, 1>,
+        unit: &Tensor,
+        grad: &Tensor,
+        positions: usize,
+    ) -> Result<Gradients> {
+        let rule = CoefficientsBackward { groups: self.groups, positions };
+        let [affine, d_weight, d_bias] = e.run(&rule, &[unit, pass.inputs[1], grad])?;
+        let mut found = Gradients::default();
+        if pass.wanted[0] {
+            let [dx] = e.run(&Apply { silu: false }, &[pass.inputs[0], &affine])?;
+            found[0] = Some(dx);
+        }
+        found[1] = Some(d_weight);
+        found[2] = Some(d_bias);
+        Ok(found)
+    }
 }

@@ -27,7 +27,7 @@ pub struct About {
 
 /// The version of the format.
 const VERSION: &str = "1";
-/// The label of a picture that could not be read.
+/// The label of a picture that could not be read, and no code.
 pub(super) const NONE: u32 = u32::MAX;
 
 impl About {

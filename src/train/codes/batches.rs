@@ -36,6 +36,11 @@ impl Batches {
         Ok(Batches { stored, order, batch, seed, next })
     }
 
+    /// Of each batch of `parts` times as many samples part number `part`, from 0.
+    pub fn part(self, part: usize, parts: usize) -> Batches {
+        Batches { order: self.order.part(part, parts, self.batch), ..self }
+    }
+
     /// The next step's batch.
     ///
     /// # Errors

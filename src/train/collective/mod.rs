@@ -3,6 +3,7 @@
 //! MPI starts the processes and carries the bytes (feature `mpi`); tensors of GPUs go by NCCL (feature `cuda`), for
 //! which other launchers will do too. Without any, a [`Group`] is one process, and every exchange is the identity.
 
+mod batch_statistics;
 mod gather;
 // Without GPUs the processes that it tells of are refused, and never meet.
 #[cfg_attr(not(feature = "cuda"), expect(dead_code))]
@@ -12,7 +13,10 @@ mod mpi;
 #[cfg(feature = "cuda")]
 mod nccl;
 mod reduction;
+mod shards;
+mod together;
 
+pub use batch_statistics::{OfAll, SharedCoefficients};
 pub use gather::GatherRows;
 pub use reduction::{BUCKET, Reduction};
 
@@ -251,13 +255,10 @@ impl Group {
     /// # Errors
     /// As [`Group::gather`].
     pub fn gather_lists(&self, mine: &[u32]) -> Result<Vec<u32>> {
-        let counts = self.gather_codes(&[mine.len() as u32])?;
-        let most = counts.iter().copied().max().unwrap_or(0) as usize;
-        let mut padded = mine.to_vec();
-        padded.resize(most, 0);
-        let all = self.gather_codes(&padded)?;
-        let lists = all.chunks_exact(most.max(1)).zip(&counts);
-        Ok(lists.flat_map(|(list, &count)| &list[..count as usize]).copied().collect())
+        let all = self.gather_each(mine.iter().flat_map(|x| x.to_le_bytes()).collect())?;
+        let words =
+            |bytes: &Vec<u8>| bytes.as_chunks::<4>().0.iter().map(|&word| u32::from_le_bytes(word)).collect();
+        Ok(all.iter().flat_map(|bytes| -> Vec<u32> { words(bytes) }).collect())
     }
 
     /// Whether any process says so.

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const NAP: Duration = Duration::from_micros(100);
 /// The tag of "I am waiting at exchange number so and so".
 const WAITING: c_int = 7;
+/// The most elements that a process gives to one exchange; what is longer goes in parts. MPI counts them in a C int.
+const MOST: usize = 1 << 22;
 /// Bytes of a machine's name.
 const NAME: usize = 256;
 
@@ -235,21 +237,22 @@ fn serve(comm: ffi::MPI_Comm, orders: &Receiver<Command>) {
         match command {
             Command::Sum(values, reply) => {
                 let mut sums = vec![0.0f32; values.len()];
-                complete(|request| {
-                    // SAFETY: both buffers have so many floats, and live until the exchange is complete. A bucket
-                    // has fewer than 2^31.
-                    unsafe {
-                        ffi::MPI_Iallreduce(
-                            values.as_ptr().cast(),
-                            sums.as_mut_ptr().cast(),
-                            values.len() as c_int,
-                            ffi::RSMPI_FLOAT,
-                            ffi::RSMPI_SUM,
-                            comm,
-                            request,
-                        )
-                    }
-                });
+                for (mine, sums) in values.chunks(MOST).zip(sums.chunks_mut(MOST)) {
+                    complete(|request| {
+                        // SAFETY: both buffers have so many floats, and live until the exchange is complete.
+                        unsafe {
+                            ffi::MPI_Iallreduce(
+                                mine.as_ptr().cast(),
+                                sums.as_mut_ptr().cast(),
+                                mine.len() as c_int,
+                                ffi::RSMPI_FLOAT,
+                                ffi::RSMPI_SUM,
+                                comm,
+                                request,
+                            )
+                        }
+                    });
+                }
                 // Nobody waits any more when the run failed.
                 let _ = reply.send(sums);
             }
@@ -270,6 +273,21 @@ fn serve(comm: ffi::MPI_Comm, orders: &Receiver<Command>) {
 /// What all give, in the order of ranks.
 fn gather(comm: ffi::MPI_Comm, mine: &[u8], all: &mut Vec<u8>, size: usize) {
     all.resize(mine.len() * size, 0);
+    if mine.len() <= MOST {
+        return gather_some(comm, mine, all);
+    }
+    let mut some = Vec::new();
+    for (number, part) in mine.chunks(MOST).enumerate() {
+        some.resize(part.len() * size, 0);
+        gather_some(comm, part, &mut some);
+        for (rank, part) in some.chunks_exact(part.len()).enumerate() {
+            all[rank * mine.len() + number * MOST..][..part.len()].copy_from_slice(part);
+        }
+    }
+}
+
+/// The same of at most [`MOST`] bytes; `all` has room for as many of each process.
+fn gather_some(comm: ffi::MPI_Comm, mine: &[u8], all: &mut [u8]) {
     complete(|request| {
         // SAFETY: both buffers live until the exchange is complete, and have `mine.len()` bytes a process.
         unsafe {

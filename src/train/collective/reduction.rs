@@ -5,7 +5,7 @@ use crate::exec::Eager;
 use crate::ops::optimizer::Length;
 use crate::tensor::Tensor;
 use crate::train::optim::Tensors;
-use crate::train::{Gradients, Report, value};
+use crate::train::{Report, value};
 
 /// Floats that travel together: enough that a message's start costs nothing beside it, few enough that the first one
 /// leaves early.
@@ -87,32 +87,38 @@ impl<'a> Reduction<'a> {
         Ok(None)
     }
 
-    /// Sums a step over all processes: gradients, of which some may be on their way, and the numbers of the report. What
-    /// is not finite is blamed on the first process where it is so; `names` are those of all weights, for that.
+    /// Sums a step over all processes: networks' gradients, of which the first one's may be on their way, and the numbers
+    /// of the report. What is not finite is blamed on the first process where it is so; `names` are those of all weights,
+    /// for that.
     ///
     /// # Errors
     /// As [`Group::gather`]; `OutOfMemory`.
     pub(in crate::train) fn sum_step(
-        mut self,
+        self,
         report: &mut Report,
-        gradients: &mut Gradients,
+        networks: &mut [&mut Tensors],
         names: &[&String],
         e: &Eager<'_>,
     ) -> Result<()> {
         let (group, memory) = (self.group, e.cx().workspace);
-        for (name, gradient) in std::mem::take(&mut gradients.generator) {
-            self.add(e, &name, gradient)?;
+        let mut first = Some(self);
+        let mut begun = Vec::new();
+        for gradients in &mut *networks {
+            let mut reduction = first.take().unwrap_or_else(|| Reduction::new(group));
+            for (name, gradient) in std::mem::take(*gradients) {
+                reduction.add(e, &name, gradient)?;
+            }
+            reduction.send_rest(memory)?;
+            begun.push(reduction);
         }
-        self.send_rest(memory)?;
-        let mut other = Reduction::new(group);
-        for (name, gradient) in std::mem::take(&mut gradients.discriminator) {
-            other.add(e, &name, gradient)?;
+        let mut broken = None;
+        for reduction in &begun {
+            broken = broken.map_or_else(|| reduction.broken(), |name| Ok(Some(name)))?;
         }
-        other.send_rest(memory)?;
-        let broken = self.broken()?.or(other.broken()?);
         let place = broken.and_then(|broken| names.iter().position(|name| **name == broken));
-        gradients.generator = self.finish(memory)?;
-        gradients.discriminator = other.finish(memory)?;
+        for (reduction, gradients) in begun.into_iter().zip(networks) {
+            **gradients = reduction.finish(memory)?;
+        }
         let mut mine: Vec<f64> = report.scalars.iter().map(|scalar| scalar.value).collect();
         mine.push(group.waited());
         mine.push(place.map_or(-1.0, |place| place as f64));

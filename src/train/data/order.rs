@@ -44,7 +44,7 @@ impl Order {
     }
 
     /// Of each batch of `parts * each` samples only those of part number `part`: sample number 0 is its first.
-    pub(super) fn part(self, part: usize, parts: usize, each: usize) -> Order {
+    pub(in crate::train) fn part(self, part: usize, parts: usize, each: usize) -> Order {
         Order { part: [part as u64, parts as u64], each: each as u64, ..self }
     }
 

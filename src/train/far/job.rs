@@ -7,6 +7,7 @@ use crate::tensor::Tensor;
 use crate::tokenizer::{Grid, Tokenizer};
 use crate::train::checkpoint::Contents;
 use crate::train::codes::{Batches, Stored};
+use crate::train::collective::Group;
 use crate::train::report::{Report, Scalar};
 use crate::train::run::Job;
 use crate::weights::{Source, save};
@@ -59,6 +60,18 @@ impl FarJob {
         &self.trainer
     }
 
+    /// The nats of each sub-code of pictures, summed over these.
+    fn surprise(&self, stored: &Stored, pictures: &[usize]) -> Result<Vec<f64>> {
+        let len = stored.about().view_len();
+        let mut codes = vec![0; pictures.len() * len];
+        for (&picture, codes) in pictures.iter().zip(codes.chunks_exact_mut(len)) {
+            stored.codes(picture, 0, codes)?;
+        }
+        let classes: Vec<u32> = pictures.iter().map(|&picture| stored.label(picture)).collect();
+        let nats = self.trainer.surprise(&classes, &codes)?;
+        Ok(nats.into_iter().map(|nats| nats * pictures.len() as f64).collect())
+    }
+
     /// The generator as it is now.
     fn generator(&self) -> Result<Generator> {
         let metadata = self.trainer.config().metadata();
@@ -68,6 +81,10 @@ impl FarJob {
 }
 
 impl Job for FarJob {
+    fn group(&self) -> Group {
+        self.trainer.group().clone()
+    }
+
     fn steps(&self) -> u64 {
         self.trainer.state.steps
     }
@@ -78,7 +95,9 @@ impl Job for FarJob {
             Some(batches) => batches,
             empty => {
                 let steps = self.trainer.state.steps;
-                empty.insert(Batches::new(self.codes.clone(), run.batch, run.seed, steps)?)
+                let group = self.trainer.group();
+                let batches = Batches::new(self.codes.clone(), group.share(run.batch)?, run.seed, steps)?;
+                empty.insert(batches.part(group.rank(), group.size()))
             }
         };
         let batch = batches.next()?;
@@ -101,17 +120,19 @@ impl Job for FarJob {
     fn validate(&mut self) -> Result<Vec<Scalar>> {
         let Some(stored) = &self.held_out else { return Ok(Vec::new()) };
         let (all, wanted) = (stored.len(), self.recipe.run.validate.min(stored.len()));
-        let len = stored.about().view_len();
         let mut sums = vec![0.0; stored.k()];
         let pictures: Vec<usize> = (0..wanted).map(|i| i * all / wanted).collect();
-        for pictures in pictures.chunks(AT_ONCE) {
-            let mut codes = vec![0; pictures.len() * len];
-            for (&picture, codes) in pictures.iter().zip(codes.chunks_exact_mut(len)) {
-                stored.codes(picture, 0, codes)?;
+        let group = self.trainer.group();
+        // Each process takes every so-many-th lot; what it does not reach counts nothing.
+        for round in pictures.chunks(AT_ONCE * group.size()) {
+            let pictures = round.chunks(AT_ONCE).nth(group.rank()).unwrap_or_default();
+            let nats = match pictures {
+                [] => vec![0.0; sums.len()],
+                some => self.surprise(stored, some)?,
+            };
+            for nats in group.gather_numbers(&nats)? {
+                sums.iter_mut().zip(nats).for_each(|(sum, nats)| *sum += nats);
             }
-            let classes: Vec<u32> = pictures.iter().map(|&picture| stored.label(picture)).collect();
-            let nats = self.trainer.surprise(&classes, &codes)?;
-            sums.iter_mut().zip(nats).for_each(|(sum, nats)| *sum += nats * pictures.len() as f64);
         }
         let each: Vec<f64> = sums.iter().map(|sum| sum / wanted as f64 / std::f64::consts::LN_2).collect();
         let bits = each.iter().sum::<f64>() * stored.about().positions() as f64;

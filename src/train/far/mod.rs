@@ -6,9 +6,10 @@ mod recipe;
 pub use job::FarJob;
 pub use recipe::{FarHead, FarNetwork, FarRecipe, Kind, Rates};
 
+use super::collective::{Group, Reduction};
 use super::learned::Learned;
 use super::loss::{self, Term};
-use super::optim::{self, Norms, Tensors};
+use super::optim::Tensors;
 use super::report::Report;
 use super::{add, value};
 use crate::backend::{Device, Workspace};
@@ -28,6 +29,7 @@ pub struct FarTrainer {
     device: Device,
     workspace: Workspace,
     model: Model,
+    group: Group,
     /// What the steps change.
     pub state: Learned,
 }
@@ -59,9 +61,21 @@ impl FarTrainer {
             device: device.clone(),
             workspace: device.workspace(None).tight(),
             model: Model::new(&Params::new(&super::hollow(weights)?, numerics), &config)?,
+            group: Group::default(),
             state,
             config,
         })
+    }
+
+    /// The same run, whose batches are shared among processes.
+    pub fn with_group(mut self, group: &Group) -> FarTrainer {
+        self.state.optimizer.share(group);
+        FarTrainer { group: group.clone(), ..self }
+    }
+
+    /// The processes that share the batches.
+    pub fn group(&self) -> &Group {
+        &self.group
     }
 
     /// The network's extents.
@@ -83,8 +97,8 @@ impl FarTrainer {
         self.state.keep(&self.device)
     }
 
-    /// One step on codes (n, positions, k) of pictures of these classes (n). What is dropped is a function of the run's
-    /// seed and the step. Weights stay where they are when a loss or a gradient is not finite: see [`Report::broken`].
+    /// One step on codes (n, positions, k) of pictures of these classes (n), of each process as many. What is dropped is a
+    /// function of the run's seed, the step and the place in the whole batch. Weights stay where they are when a loss or a gradient is not finite: see [`Report::broken`].
     /// The report has the learning rate, `rate`, too.
     ///
     /// # Errors
@@ -95,26 +109,15 @@ impl FarTrainer {
         if !classes.len().is_multiple_of(parts) || !codes.len().is_multiple_of(parts) {
             return Err(Error::invalid(format!("a batch of {} pictures in {parts} parts", classes.len())));
         }
-        let noise = |part: usize| self.recipe.noise(self.state.steps * parts as u64 + part as u64);
-        let dropped = self.drop_classes(classes, &noise(0))?;
+        let dropped = self.drop_classes(classes)?;
         let [pictures, len] = [classes.len() / parts, codes.len() / parts];
-        let of = |part: usize| {
-            let classes = &dropped[part * pictures..(part + 1) * pictures];
-            self.gradients(classes, &codes[part * len..(part + 1) * len], &noise(part))
-        };
-        let (mut report, mut gradients) = of(0)?;
         let e = Eager::new(&self.device, &self.workspace);
-        for part in 1..parts {
-            let (more, others) = of(part)?;
-            report.add(&more);
-            optim::sum(&e, &mut gradients, others)?;
-        }
-        if parts > 1 {
-            report.divide(parts as f64);
-            let norms = Norms::of_mean(&e, &gradients, parts)?;
-            report.set("grad_norm", norms.total);
-            report.gradients = norms.each;
-        }
+        let pass = |part: usize, reduction: Option<&mut Reduction<'_>>| {
+            let noise = self.recipe.noise(self.state.steps, self.group.rank() * parts + part);
+            let classes = &dropped[part * pictures..(part + 1) * pictures];
+            self.pass(classes, &codes[part * len..(part + 1) * len], &noise, reduction)
+        };
+        let (mut report, gradients) = self.state.gradients(&e, &self.group, parts, pass)?;
         if report.broken().is_none() {
             self.apply(gradients, &report)?;
         }
@@ -124,13 +127,17 @@ impl FarTrainer {
         Ok(report)
     }
 
-    /// Some classes replaced by the null class.
-    fn drop_classes(&self, classes: &[u32], noise: &Noise) -> Result<Vec<u32>> {
+    /// Some of this process's classes replaced by the null class.
+    fn drop_classes(&self, classes: &[u32]) -> Result<Vec<u32>> {
         let all = self.config.classes;
         if let Some(class) = classes.iter().find(|&&class| class as usize >= all) {
             return Err(Error::invalid(format!("class {class}: the network has classes 0 to {}", all - 1)));
         }
-        let mut stream = Stream::new(noise.seed, [noise.step, 0, CLASSES]);
+        let mut stream = Stream::new(self.recipe.run.seed, [self.state.steps as u32, 0, CLASSES]);
+        // The draws of the batch's parts that are others'.
+        for _ in 0..self.group.rank() * classes.len() {
+            stream.uniform();
+        }
         let mut draw = |&class: &u32| {
             let dropped = f64::from(stream.uniform()) < self.recipe.dropout.classes;
             if dropped { all as u32 } else { class }
@@ -144,11 +151,22 @@ impl FarTrainer {
     /// # Errors
     /// As [`FarTrainer::step`].
     pub fn gradients(&self, classes: &[u32], codes: &[u32], noise: &Noise) -> Result<(Report, Tensors)> {
+        self.pass(classes, codes, noise, None)
+    }
+
+    /// The same; the gradients go to the other processes as they are made, if they are to.
+    fn pass(
+        &self,
+        classes: &[u32],
+        codes: &[u32],
+        noise: &Noise,
+        reduction: Option<&mut Reduction<'_>>,
+    ) -> Result<(Report, Tensors)> {
         let e = Eager::new(&self.device, &self.workspace);
         let tape = Tape::new(e, &self.state.weights, add).with_checkpoints(self.recipe.checkpoint_blocks);
         let terms = self.terms(&tape, classes, codes, noise)?;
         let mut report = Report::default();
-        let gradients = loss::gradients(tape, &terms, &mut report)?;
+        let gradients = loss::gradients(tape, &terms, &mut report, reduction)?;
         Ok((report, gradients))
     }
 
@@ -183,14 +201,15 @@ impl FarTrainer {
         logits.iter().zip(&known.targets).enumerate().map(term).collect()
     }
 
-    /// Moves the weights by the sums of the gradients of all parts of a batch (`run.accumulate`), whose means the report
-    /// is of.
+    /// Moves the weights by the sums of the gradients of all parts of a batch (`run.accumulate`, of each process), whose
+    /// means the report is of.
     ///
     /// # Errors
     /// As [`FarTrainer::step`].
     pub fn apply(&mut self, gradients: Tensors, report: &Report) -> Result<()> {
         let e = Eager::new(&self.device, &self.workspace);
-        let scales = [self.recipe.run.rate(self.state.steps), 1.0 / self.recipe.run.accumulate as f64];
+        let parts = self.recipe.run.accumulate * self.group.size();
+        let scales = [self.recipe.run.rate(self.state.steps), 1.0 / parts as f64];
         self.state.apply(&e, &self.recipe.optimizer, gradients, report, scales)
     }
 }

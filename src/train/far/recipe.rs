@@ -246,9 +246,17 @@ impl FarRecipe {
         Ok(())
     }
 
-    /// What a step drops.
-    pub fn noise(&self, step: u64) -> Noise {
+    /// What a step drops in one of its equal parts, from 0.
+    pub fn noise(&self, step: u64, part: usize) -> Noise {
         let Rates { tokens, residual, feed_forward, depth, .. } = self.dropout;
-        Noise { tokens, residual, feed_forward, depth, seed: self.run.seed, step: step as u32 }
+        Noise {
+            tokens,
+            residual,
+            feed_forward,
+            depth,
+            seed: self.run.seed,
+            step: step as u32,
+            part: part as u32,
+        }
     }
 }

@@ -73,33 +73,29 @@ pub fn total(terms: &[Term]) -> Result<f64> {
     terms.iter().try_fold(0.0, |sum, term| Ok(sum + term.weight * term.reported()?))
 }
 
-/// The gradients of the total. The report gets the terms, `total`, `grad_norm` and the length of each gradient.
+/// The gradients of the total. The report gets the terms, `total`, `grad_norm` and the length of each gradient. With a
+/// reduction they go to the other processes as they are made, and here are none; no length is reported then.
 ///
 /// # Errors
-/// Those of the rules.
-pub fn gradients(tape: Tape<'_>, terms: &[Term], report: &mut Report) -> Result<Tensors> {
+/// Those of the rules; those of the exchange.
+pub fn gradients(
+    tape: Tape<'_>,
+    terms: &[Term],
+    report: &mut Report,
+    reduction: Option<&mut Reduction<'_>>,
+) -> Result<Tensors> {
     let seeds = seeds(&tape, terms, report)?;
+    if let Some(reduction) = reduction {
+        let e = *tape.eager();
+        tape.gradients_as_made(&seeds, &mut |name, gradient| reduction.add(&e, name, gradient))?;
+        return Ok(Tensors::new());
+    }
     let e = *tape.eager();
     let gradients = tape.into_gradients(&seeds)?;
     let norms = Norms::of(&e, &gradients)?;
     report.push("grad_norm", norms.total);
     report.gradients = norms.each;
     Ok(gradients)
-}
-
-/// As [`gradients`], which go to the other processes as they are made. Of this process's alone no length is reported.
-///
-/// # Errors
-/// As [`gradients`]; those of the exchange.
-pub fn send_gradients(
-    tape: Tape<'_>,
-    terms: &[Term],
-    report: &mut Report,
-    reduction: &mut Reduction<'_>,
-) -> Result<()> {
-    let seeds = seeds(&tape, terms, report)?;
-    let e = *tape.eager();
-    tape.gradients_as_made(&seeds, &mut |name, gradient| reduction.add(&e, name, gradient))
 }
 
 /// Reports the terms, and where the gradients of those that count begin.

@@ -228,6 +228,9 @@ pub struct Adversarial {
     pub enabled: bool,
     /// Its channels after the first convolution, where its weights are fresh.
     pub width: usize,
+    /// Whether its batch norm is by the statistics of all processes' pictures, as it is by those of one process's; or each
+    /// process's by its own (the paper's).
+    pub shared_norm: bool,
 }
 
 impl Default for Adversarial {
@@ -241,6 +244,7 @@ impl Default for Adversarial {
             adaptive: false,
             enabled: true,
             width: 64,
+            shared_norm: false,
         }
     }
 }
@@ -295,11 +299,14 @@ pub struct Optimizer {
     /// Decay of the weights' average, where one is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub average: Option<f64>,
+    /// Whether each of several processes keeps the moments of some of the weights and moves these, and not all of all.
+    pub shard: bool,
 }
 
 impl Default for Optimizer {
     fn default() -> Optimizer {
-        Optimizer { rate: 2e-4, betas: [0.9, 0.95], eps: 1e-8, decay: 0.0, clip: Some(1.0), average: None }
+        let (rate, betas, eps) = (2e-4, [0.9, 0.95], 1e-8);
+        Optimizer { rate, betas, eps, decay: 0.0, clip: Some(1.0), average: None, shard: false }
     }
 }
 

@@ -3,6 +3,7 @@ use crate::error::{Error, Result};
 use crate::image::Picture;
 use crate::tensor::Tensor;
 use crate::train::checkpoint::Contents;
+use crate::train::collective::Group;
 use crate::train::data::{Feed, Pictures};
 use crate::train::report::{Report, Scalar};
 use crate::train::run::Job;
@@ -56,6 +57,7 @@ impl TeacherJob {
             None => Vec::new(),
         };
         let feed = Feed::new(pictures, &recipe.data, [recipe.run.batch, workers], recipe.run.seed);
+        let feed = feed.part(trainer.group().rank(), trainer.group().size());
         Ok(TeacherJob { recipe: recipe.clone(), trainer, feed, held_out })
     }
 
@@ -63,9 +65,25 @@ impl TeacherJob {
     pub fn trainer(&self) -> &TeacherTrainer {
         &self.trainer
     }
+
+    /// Of how many pictures the category has the largest logit.
+    fn right(&self, some: &[(Picture, u32)]) -> Result<usize> {
+        let side = self.recipe.model.image_size;
+        let mut pixels = vec![0.0; some.len() * side * side * 3];
+        for ((picture, _), pixels) in some.iter().zip(pixels.chunks_exact_mut(side * side * 3)) {
+            picture.view().read_into(pixels, 0..side)?;
+        }
+        let logits = self.trainer.predict(&Tensor::from_slice([some.len(), side, side, 3], &pixels)?)?;
+        let rows = logits.data::<f32>()?.chunks_exact(self.recipe.model.classes);
+        Ok(rows.zip(some).filter(|(row, (_, label))| largest(row) == *label as usize).count())
+    }
 }
 
 impl Job for TeacherJob {
+    fn group(&self) -> Group {
+        self.trainer.group().clone()
+    }
+
     fn steps(&self) -> u64 {
         self.trainer.state.steps
     }
@@ -93,18 +111,14 @@ impl Job for TeacherJob {
         if self.held_out.is_empty() {
             return Ok(Vec::new());
         }
-        let side = self.recipe.model.image_size;
-        let mut right = 0;
-        for some in self.held_out.chunks(AT_ONCE) {
-            let mut pixels = vec![0.0; some.len() * side * side * 3];
-            for ((picture, _), pixels) in some.iter().zip(pixels.chunks_exact_mut(side * side * 3)) {
-                picture.view().read_into(pixels, 0..side)?;
-            }
-            let logits = self.trainer.predict(&Tensor::from_slice([some.len(), side, side, 3], &pixels)?)?;
-            let rows = logits.data::<f32>()?.chunks_exact(self.recipe.model.classes);
-            right += rows.zip(some).filter(|(row, (_, label))| largest(row) == *label as usize).count();
+        let group = self.trainer.group();
+        let mut right = 0.0;
+        // Each process takes every so-many-th lot.
+        for lot in self.held_out.chunks(AT_ONCE).skip(group.rank()).step_by(group.size()) {
+            right += self.right(lot)? as f64;
         }
-        let share = right as f64 / self.held_out.len() as f64;
+        let right: f64 = group.gather_numbers(&[right])?.concat().iter().sum();
+        let share = right / self.held_out.len() as f64;
         Ok(vec![Scalar { name: "held_out_accuracy".into(), value: share }])
     }
 

@@ -8,6 +8,7 @@ pub use job::TeacherJob;
 pub use recipe::{Kind, TeacherRecipe, Tower};
 
 use super::add;
+use super::collective::{Group, Reduction};
 use super::learned::Learned;
 use super::loss::{self, Term};
 use super::optim::Tensors;
@@ -29,6 +30,7 @@ pub struct TeacherTrainer {
     workspace: Workspace,
     tower: Clip,
     classifier: Linear,
+    group: Group,
     /// What the steps change.
     pub state: Learned,
 }
@@ -52,6 +54,7 @@ impl TeacherTrainer {
             workspace: device.workspace(None).tight(),
             tower: Clip::open(&shapes)?,
             classifier: Linear::new(&at, recipe.model.width, recipe.model.classes)?,
+            group: Group::default(),
             state,
         })
     }
@@ -59,6 +62,17 @@ impl TeacherTrainer {
     /// Bytes of memory beside the weights' files: weights that moved, moments, activations.
     pub fn workspace_bytes(&self) -> usize {
         self.workspace.bytes()
+    }
+
+    /// The same run, whose batches are shared among processes.
+    pub fn with_group(mut self, group: &Group) -> TeacherTrainer {
+        self.state.optimizer.share(group);
+        TeacherTrainer { group: group.clone(), ..self }
+    }
+
+    /// The processes that share the batches.
+    pub fn group(&self) -> &Group {
+        &self.group
     }
 
     /// Goes on from where a checkpoint was written.
@@ -70,19 +84,21 @@ impl TeacherTrainer {
         self.state.keep(&self.device)
     }
 
-    /// One step on pictures (n, H, W, 3) in \[-1, 1\] of these categories (n). Weights stay where they are when a loss
-    /// or a gradient is not finite: see [`Report::broken`]. The report has `cross_entropy` in nats, and the learning
+    /// One step on pictures (n, H, W, 3) in \[-1, 1\] of these categories (n), of each process as many. Weights stay where
+    /// they are when a loss or a gradient is not finite: see [`Report::broken`]. The report has `cross_entropy` in nats, and the learning
     /// rate, `rate`.
     ///
     /// # Errors
     /// `InvalidArgument` when lengths or categories do not fit; the operations'; `OutOfMemory`.
     pub fn step(&mut self, pictures: &Tensor, labels: &[u32]) -> Result<Report> {
         self.workspace.take_flops();
-        let (mut report, gradients) = self.gradients(pictures, labels)?;
+        let e = Eager::new(&self.device, &self.workspace);
+        let pass = |_: usize, reduction: Option<&mut Reduction<'_>>| self.pass(pictures, labels, reduction);
+        let (mut report, gradients) = self.state.gradients(&e, &self.group, 1, pass)?;
         let share = self.recipe.run.rate(self.state.steps);
         if report.broken().is_none() {
-            let e = Eager::new(&self.device, &self.workspace);
-            self.state.apply(&e, &self.recipe.optimizer, gradients, &report, [share, 1.0])?;
+            let scales = [share, 1.0 / self.group.size() as f64];
+            self.state.apply(&e, &self.recipe.optimizer, gradients, &report, scales)?;
         }
         report.push("rate", self.recipe.optimizer.rate * share);
         self.state.steps += 1;
@@ -95,6 +111,16 @@ impl TeacherTrainer {
     /// # Errors
     /// As [`TeacherTrainer::step`].
     pub fn gradients(&self, pictures: &Tensor, labels: &[u32]) -> Result<(Report, Tensors)> {
+        self.pass(pictures, labels, None)
+    }
+
+    /// The same; the gradients go to the other processes as they are made, if they are to.
+    fn pass(
+        &self,
+        pictures: &Tensor,
+        labels: &[u32],
+        reduction: Option<&mut Reduction<'_>>,
+    ) -> Result<(Report, Tensors)> {
         let tape = Tape::new(Eager::new(&self.device, &self.workspace), &self.state.weights, add);
         let logits = self.logits(&tape, &tape.cx().upload(pictures)?)?;
         let [count, classes] = [tape.desc(&logits).shape[0], self.recipe.model.classes];
@@ -111,7 +137,7 @@ impl TeacherTrainer {
         let [each] = tape.apply(CrossEntropy, &[&logits, &tape.constant(targets)])?;
         let [mean] = tape.apply(Mean, &[&each])?;
         let mut report = Report::default();
-        let gradients = loss::gradients(tape, &[Term::new("cross_entropy", mean)], &mut report)?;
+        let gradients = loss::gradients(tape, &[Term::new("cross_entropy", mean)], &mut report, reduction)?;
         Ok((report, gradients))
     }
 

@@ -4,6 +4,7 @@ use crate::failure::{Result, usage};
 use crate::page::Page;
 use crate::print::say;
 use crate::progress;
+use crate::ranks::Ranks;
 use fqgan::Error;
 use fqgan::eval::{Journal, Seen, Study, study};
 use fqgan::train::data::Pictures;
@@ -106,12 +107,13 @@ impl Sets {
     }
 }
 
-/// Looks at all pictures, with a bar.
+/// Looks at all pictures, with a bar, by all processes.
 pub fn watch(
     what: &mut impl Study,
     sets: &Sets,
     output: &Output,
     (set, about): (&str, &str),
+    ranks: &Ranks,
     quiet: bool,
 ) -> Result<(Seen, Journal)> {
     let kept = output.kept(set);
@@ -119,7 +121,8 @@ pub fn watch(
         return usage(format!("{}: expected a file", path.display()));
     }
     let about = format!("{}{about}", sets.about());
-    let bar = if quiet { ProgressBar::hidden() } else { progress::pictures(sets.len()) };
+    ranks.agree("pictures, networks or sizes", &about)?;
+    let bar = if quiet || !ranks.0.leads() { ProgressBar::hidden() } else { progress::pictures(sets.len()) };
     let kept = kept.as_deref().map(|path| (path, about.as_str()));
     let mut begun = false;
     let found = study(
@@ -127,6 +130,7 @@ pub fn watch(
         sets.len(),
         |i| sets.read(i),
         kept,
+        ranks,
         |done, unreadable| {
             bar.set_position(done as u64);
             if !begun {

@@ -5,6 +5,7 @@ mod reconstruction;
 mod samples;
 
 use crate::failure::Result;
+use crate::ranks::Ranks;
 use clap::Subcommand;
 
 /// Measure models on many pictures
@@ -20,9 +21,9 @@ enum What {
     Samples(samples::Args),
 }
 
-pub fn run(args: &Args) -> Result {
+pub fn run(args: &Args, ranks: &Ranks) -> Result {
     match &args.what {
-        What::Reconstruction(args) => reconstruction::run(args),
-        What::Samples(args) => samples::run(args),
+        What::Reconstruction(args) => reconstruction::run(args, ranks),
+        What::Samples(args) => samples::run(args, ranks),
     }
 }

@@ -4,6 +4,7 @@ use crate::compare::Row;
 use crate::draw::{self, Curve};
 use crate::failure::Result;
 use crate::page::Page;
+use crate::ranks::Ranks;
 use fqgan::eval::{Judges, Measuring, Reconstruction, Seen};
 use fqgan::teachers::{Inception, Lpips};
 use fqgan::weights::{Map, Source};
@@ -15,7 +16,8 @@ use std::time::Instant;
 /// the networks' weights
 ///
 /// Each picture is scaled so that its shorter side has the size, and cut to the square in the middle. Pictures that
-/// cannot be read are named and left out. A run that was killed goes on where it was when it is begun again.
+/// cannot be read are named and left out. A run that was killed goes on where it was when it is begun again. Processes
+/// that mpirun starts share the work.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -45,7 +47,7 @@ pub struct Args {
     output: Output,
 }
 
-pub fn run(args: &Args) -> Result {
+pub fn run(args: &Args, ranks: &Ranks) -> Result {
     let open = |path: &PathBuf| Source::open(path, Map::On);
     let mut about = String::new();
     let lpips = match &args.lpips {
@@ -73,7 +75,10 @@ pub fn run(args: &Args) -> Result {
     let sets = Sets::open(&args.pictures)?;
     let began = Instant::now();
     let mut measuring = Measuring::new(&device, &codec.tokenizer, &judges, size)?;
-    let (seen, journal) = watch(&mut measuring, &sets, &args.output, ("", &about), args.model.quiet)?;
+    let (seen, journal) = watch(&mut measuring, &sets, &args.output, ("", &about), ranks, args.model.quiet)?;
+    if !ranks.0.leads() {
+        return Ok(());
+    }
     let found = measuring.finish()?;
     let seconds = began.elapsed().as_secs_f64();
     let network = judges.inception.as_ref().map(|i| i.variant().name()).unwrap_or_default();

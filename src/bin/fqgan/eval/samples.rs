@@ -3,6 +3,7 @@ use crate::codec::ComputeArgs;
 use crate::draw::{self, Curve};
 use crate::failure::{Result, usage};
 use crate::page::Page;
+use crate::ranks::Ranks;
 use fqgan::eval::{Crowd, Journal, Reference, Seen, Standing, Wanted, Watching, standing};
 use fqgan::image::{Cell, Picture, grid};
 use fqgan::npz::Npz;
@@ -14,7 +15,7 @@ use std::time::Instant;
 /// How made pictures stand beside real ones: FID, sFID, inception score, precision and recall
 ///
 /// Pictures are looked at as they are, or as their centre crops of --size. Those that cannot be read are named and left
-/// out. A run that was killed goes on where it was when it is begun again.
+/// out. A run that was killed goes on where it was when it is begun again. Processes that mpirun starts share the work.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -49,7 +50,7 @@ const ALL: Wanted = Wanted { features: true, spatial: true, classes: true };
 /// Classes of real pictures are not asked for.
 const REAL: Wanted = Wanted { classes: false, ..ALL };
 
-pub fn run(args: &Args) -> Result {
+pub fn run(args: &Args, ranks: &Ranks) -> Result {
     if args.split == 0 {
         return usage("--split 0: expected at least 1");
     }
@@ -69,12 +70,15 @@ pub fn run(args: &Args) -> Result {
         |sets: &Sets, wanted: Wanted, set: &str, journals: &mut Vec<Journal>| -> Result<(Crowd, Seen)> {
             let mut watching = Watching::new(&device, &inception, args.size, wanted)?;
             let about = format!("{about}, {wanted:?}");
-            let (seen, journal) = watch(&mut watching, sets, &args.output, (set, &about), args.quiet)?;
+            let (seen, journal) = watch(&mut watching, sets, &args.output, (set, &about), ranks, args.quiet)?;
             journals.push(journal);
             Ok((watching.finish(), seen))
         };
     let real = real.map(|sets| look(&sets, REAL, "reference", &mut journals)).transpose()?;
     let (crowd, seen) = look(&made, ALL, "", &mut journals)?;
+    if !ranks.0.leads() {
+        return Ok(());
+    }
     let reference = match (stored, &real) {
         (Some(stored), Some((crowd, _))) => Reference { each: Some(crowd.features().to_vec()), ..stored },
         (Some(stored), None) => stored,
