@@ -273,6 +273,10 @@ fn serve(comm: ffi::MPI_Comm, orders: &Receiver<Command>) {
 /// What all give, in the order of ranks.
 fn gather(comm: ffi::MPI_Comm, mine: &[u8], all: &mut Vec<u8>, size: usize) {
     all.resize(mine.len() * size, 0);
+    // All give as many. Buffers of nothing may be one place, which MPI refuses.
+    if mine.is_empty() {
+        return;
+    }
     if mine.len() <= MOST {
         return gather_some(comm, mine, all);
     }
