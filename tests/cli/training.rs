@@ -235,16 +235,19 @@ fn a_run_that_is_asked_to_end_is_saved() {
     assert!(place.path(&format!("out/checkpoints/step-{last:08}.safetensors")).exists());
 }
 
-/// A build without MPI says so instead of training once a process; the other commands are for one process.
+/// A build without MPI says so instead of doing its work once a process; `step` is for one process.
 #[test]
 fn several_processes_are_not_taken_for_one() {
     let place = Place::new();
     let words = begun(&place);
-    let far = "far --recipe demo-far --print-config";
-    for (words, says) in
-        [(words.as_str(), "build it with --features mpi"), (far, "2 processes were started together")]
-    {
-        if cfg!(feature = "mpi") && words != far {
+    let step = "step --recipe tokenizer-dual-f8 --print-config";
+    let codes = "codes --model m --data d --out o";
+    for (words, says) in [
+        (words.as_str(), "build it with --features mpi"),
+        (codes, "build it with --features mpi"),
+        (step, "2 processes were started together"),
+    ] {
+        if cfg!(feature = "mpi") && words != step {
             continue;
         }
         let mut command = Command::new(env!("CARGO_BIN_EXE_fqgan-train"));
