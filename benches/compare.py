@@ -5,6 +5,7 @@
     .venv-peers/bin/python benches/compare.py tokenizer [--threads 1,2] [--batch 1,4] [--dtype f32,bf16] [--runs 9]
     .venv-peers/bin/python benches/compare.py far [--batch 1,8] [--dtype f32,bf16,int8]
     .venv-peers/bin/python benches/compare.py train [--threads 2] [--batch 2] [--runs 7]
+    python3 benches/compare.py tokenizer --device cuda --batch 1,32 --program FOLDER/bench-tokenizer
 
 Both sides answer requests over a pipe (`--serve`), so that noise of the machine falls on both alike. The peer of a
 row is the fastest of the variants that were asked for. Of each turn the first call is not counted: it pays for what the
@@ -54,6 +55,11 @@ def built(bench):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["tokenizer", "far", "train"])
+    parser.add_argument("--device", default="cpu", help="of both sides: cpu (default) or cuda")
+    parser.add_argument("--program", help="our bench, built elsewhere; or cargo builds it")
+    parser.add_argument("--case", help="manifest name of the weights (default: Dual f16, FAR-B Dual)")
+    parser.add_argument("--side", type=int, help="of the tokenizer's pictures (default 256)")
+    parser.add_argument("--position", type=int, help="of far's step (default 128)")
     parser.add_argument("--threads", default="2,1")
     parser.add_argument("--batch", default=None)
     parser.add_argument("--dtype", default="f32")
@@ -66,17 +72,32 @@ def main():
         return train(args)
     tokenizer = args.what == "tokenizer"
     batches = [int(b) for b in (args.batch or ("1,4" if tokenizer else "1,8")).split(",")]
-    variants = (args.variants or ("channels-last,compile" if tokenizer else "eager,packed,compile+packed")).split(",")
-    weights = ROOT / args.build / ("tokenizer_dual_vq16.safetensors" if tokenizer else "far_b_dual.safetensors")
+    of_device = {
+        "cpu": "channels-last,compile" if tokenizer else "eager,packed,compile+packed",
+        "cuda": "channels-last,compile+channels-last" if tokenizer else "eager,compile",
+    }
+    variants = [v for v in (args.variants or of_device[args.device]).split(",") if v != "none"]
+    case = args.case or ("tokenizer_dual_vq16" if tokenizer else "far_b_dual")
+    weights = ROOT / args.build / f"{case}.safetensors"
     peer = ROOT / "benches/peers" / f"{args.what}.py"
-    bench = built(args.what)
+    bench = args.program or built(args.what)
     rows = []
     for threads in args.threads.split(","):
         for dtype in args.dtype.split(","):
             theirs = "bf16" if dtype == "int8" else dtype
-            common = ["--serve", "--threads", threads, "--dtype", theirs, "--build", args.build]
-            servers = [Server(v, [sys.executable, peer, *common, "--variants", v]) for v in variants]
-            ours = [bench, "--weights", weights, "--threads", threads, "--serve"]
+            common = ["--serve", "--device", args.device, "--threads", threads, "--dtype", theirs]
+            common += ["--case", case, "--build", args.build]
+            if args.position is not None and not tokenizer:
+                common += ["--position", args.position]
+            if args.side is not None and tokenizer:
+                common += ["--size", args.side]
+            named = {v: f"bf16+{v}" if tokenizer and theirs == "bf16" and "bf16" not in v else v for v in variants}
+            servers = [Server(v, [sys.executable, peer, *common, "--variants", named[v]]) for v in variants]
+            ours = [bench, "--weights", weights, "--device", args.device, "--threads", threads, "--serve"]
+            if args.position is not None and not tokenizer:
+                ours += ["--position", args.position]
+            if args.side is not None and tokenizer:
+                ours += ["--side", args.side]
             if tokenizer:
                 ours += ["--" + dtype] if dtype != "f32" else []
             else:
@@ -93,7 +114,7 @@ def main():
                             times[server.name] += [server.time(request) for _ in range(args.burst)]
                     best = {name: min(t) for name, t in times.items()}
                     middle = {name: statistics.median(t) for name, t in times.items()}
-                    fastest = min(variants, key=lambda v: best[v])
+                    fastest = min(variants, key=lambda v: best[v], default="")
                     rows.append((op, dtype, batch, threads, best, middle, fastest))
                     print_row(rows[-1], header=len(rows) == 1)
             for server in servers:
@@ -131,9 +152,13 @@ def print_row(row, header):
     if header:
         print("| op | type | batch | threads | fqgan ms (median) | PyTorch ms (median) | variant | ratio of minima | beside each |")
         print("|---|---|---|---|---|---|---|---|---|")
+    ours = f"| {op} | {dtype} | {batch} | {threads} | {best['fqgan']:.1f} ({middle['fqgan']:.1f}) "
+    if not fastest:
+        print(f"{ours}| | | | |", flush=True)
+        return
     each = ", ".join(f"{name} {best[name] / best['fqgan']:.2f}" for name in best if name != "fqgan")
     print(
-        f"| {op} | {dtype} | {batch} | {threads} | {best['fqgan']:.1f} ({middle['fqgan']:.1f}) "
+        f"{ours}"
         f"| {best[fastest]:.1f} ({middle[fastest]:.1f}) | {fastest} | {best[fastest] / best['fqgan']:.2f} | {each} |",
         flush=True,
     )

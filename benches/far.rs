@@ -1,9 +1,9 @@
 //! Times a step of FAR in the middle of a picture and holds it against the memory: a step reads every weight
 //! once, and the head's once for each sub-code, whatever the batch.
 //!
-//! `cargo bench --bench far -- [--weights FILE] [--threads N] [--batch 1,8] [--precision f32,bf16,int8]
+//! `cargo bench --bench far -- [--weights FILE] [--device cuda] [--threads N] [--batch 1,8] [--precision f32,bf16,int8]
 //! [--position 128] [--guidance 2] [--seconds 5] [--cpu-clock]`. Without a file the weights are the formula's of
-//! FAR-B Dual. On a machine that others use, `--threads 1 --cpu-clock` counts only the time that the thread ran.
+//! FAR-B Dual, or of the golden case that `--case NAME` names. On a machine that others use, `--threads 1 --cpu-clock` counts only the time that the thread ran.
 //! Reading memory is measured between the steps, on the same threads. Two shares of it are printed: the fastest
 //! step's of the fastest reading, and the median of each step's of the reading before it. A shared machine shows
 //! what it can do only now and then, and a virtual one has another speed whenever its threads move: the second
@@ -19,7 +19,7 @@ use fqgan::weights::{Map, Source};
 use std::hint::black_box;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 #[path = "../tests/common/mod.rs"]
@@ -27,6 +27,8 @@ mod common;
 
 struct Args {
     weights: Option<PathBuf>,
+    case: String,
+    device: String,
     threads: usize,
     batches: Vec<usize>,
     precisions: Vec<Precision>,
@@ -41,6 +43,8 @@ struct Args {
 fn args() -> Args {
     let mut args = Args {
         weights: None,
+        case: "far_b_dual".into(),
+        device: "cpu".into(),
         threads: 0,
         batches: vec![1, 8],
         precisions: vec![Precision::F32, Precision::Bf16, Precision::Int8],
@@ -56,6 +60,8 @@ fn args() -> Args {
         let mut value = || words.next().unwrap_or_else(|| panic!("{word} wants a value"));
         match word.as_str() {
             "--weights" => args.weights = Some(value().into()),
+            "--case" => args.case = value(),
+            "--device" => args.device = value(),
             "--threads" => args.threads = value().parse().expect("a number of threads"),
             "--batch" => args.batches = value().split(',').map(|n| n.parse().expect("a batch")).collect(),
             "--precision" => args.precisions = value().split(',').map(precision).collect(),
@@ -182,9 +188,8 @@ fn resident() -> [f64; 3] {
 
 fn main() {
     let args = args();
-    let cpu = Arc::new(Cpu::new(args.threads).unwrap_or_else(|e| panic!("{e}")));
-    let device = Device::Cpu(Arc::clone(&cpu));
-    let path = args.weights.clone().unwrap_or_else(|| common::formula_file("far_b_dual"));
+    let device = Device::named(&args.device, args.threads).unwrap_or_else(|e| panic!("{e}"));
+    let path = args.weights.clone().unwrap_or_else(|| common::formula_file(&args.case));
     let open = |precision| {
         let source = Source::open(&path, Map::On).unwrap_or_else(|e| panic!("{e}"));
         let options = Options { precision, ..Options::default() };
@@ -204,6 +209,10 @@ fn main() {
         );
         return;
     }
+    #[allow(irrefutable_let_patterns)] // Without the feature `cuda` there is no other device.
+    let Device::Cpu(cpu) = &device else {
+        panic!("the share of the memory's speed is the processor's: add --serve")
+    };
     // Of large pages, like the weights.
     let memory =
         HeapAllocator.allocate(256 << 20).and_then(|m| Tensor::new(Desc::plain([64 << 20], DType::F32), m));
@@ -221,7 +230,7 @@ fn main() {
             let bytes = bytes(&generator, precision);
             let start = Instant::now();
             while start.elapsed().as_secs_f64() < args.seconds || times.len() < 5 {
-                let speed = bandwidth(&cpu, memory, args.clock);
+                let speed = bandwidth(cpu, memory, args.clock);
                 most = most.max(speed);
                 times.push(subject.run());
                 shares.push(bytes / times[times.len() - 1] * 1e3 / speed * 100.0);

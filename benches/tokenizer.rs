@@ -1,24 +1,29 @@
-//! Times the tokenizer: `cargo bench --bench tokenizer -- --weights FILE [--threads N] [--batch N] [--bf16]`.
+//! Times the tokenizer: `cargo bench --bench tokenizer -- [--weights FILE] [--device cuda] [--threads N] [--batch N]
+//! [--bf16] [--side 256]`. Without a file the weights are the formula's of a golden case: Dual f16, or `--case NAME`.
 //!
 //! With `--serve` it answers lines `encode N` and `decode N` with milliseconds, so that a script can alternate
 //! with a peer in one run. With `--once encode` it prints the time from before opening the file to the first
 //! result, and the peak of resident memory.
 
-use fqgan::backend::{Device, cpu::Cpu};
+use fqgan::backend::Device;
 use fqgan::image::{View, ViewMut};
 use fqgan::nn::Precision;
 use fqgan::tokenizer::{Grid, Options, Tokenizer};
 use fqgan::weights::{Map, Source};
 use std::io::{BufRead, Write};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Instant;
 
-const SIDE: usize = 256;
+#[path = "../tests/common/mod.rs"]
+mod common;
 
 struct Args {
-    weights: String,
+    weights: Option<PathBuf>,
+    case: String,
+    device: String,
     threads: usize,
     batch: usize,
+    side: usize,
     serve: bool,
     once: Option<String>,
     precision: Precision,
@@ -26,9 +31,12 @@ struct Args {
 
 fn args() -> Args {
     let mut args = Args {
-        weights: String::new(),
+        weights: None,
+        case: "tokenizer_dual_vq16".into(),
+        device: "cpu".into(),
         threads: 0,
         batch: 1,
+        side: 256,
         serve: false,
         once: None,
         precision: Precision::F32,
@@ -37,9 +45,12 @@ fn args() -> Args {
     while let Some(word) = words.next() {
         let mut value = || words.next().unwrap_or_else(|| panic!("{word} wants a value"));
         match word.as_str() {
-            "--weights" => args.weights = value(),
+            "--weights" => args.weights = Some(value().into()),
+            "--case" => args.case = value(),
+            "--device" => args.device = value(),
             "--threads" => args.threads = value().parse().expect("a number of threads"),
             "--batch" => args.batch = value().parse().expect("a batch size"),
+            "--side" => args.side = value().parse().expect("pixels"),
             "--serve" => args.serve = true,
             "--once" => args.once = Some(value()),
             "--bf16" => args.precision = Precision::Bf16,
@@ -55,31 +66,35 @@ struct Subject {
     pixels: Vec<u8>,
     codes: Vec<u32>,
     grid: Grid,
+    side: usize,
 }
 
 impl Subject {
     fn open(args: &Args) -> Subject {
-        let device = Device::Cpu(Arc::new(Cpu::new(args.threads).expect("threads")));
-        let source = Source::open(&args.weights, Map::On).expect("a weight file: --weights FILE");
+        let device = Device::named(&args.device, args.threads).unwrap_or_else(|e| panic!("{e}"));
+        let path = args.weights.clone().unwrap_or_else(|| common::formula_file(&args.case));
+        let source = Source::open(&path, Map::On).unwrap_or_else(|e| panic!("{e}"));
         let options = Options { precision: args.precision, ..Options::default() };
         let tokenizer = Tokenizer::open(&device, &source, &options).expect("a tokenizer");
-        let grid = tokenizer.grid(SIDE, SIDE).expect("256 pixels fit");
+        let side = args.side;
+        let grid = tokenizer.grid(side, side).unwrap_or_else(|e| panic!("{e}"));
         let pixels =
-            (0..SIDE * SIDE * 3).map(|i: usize| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+            (0..side * side * 3).map(|i: usize| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let (k, n) = (tokenizer.config().branches.len(), tokenizer.config().codebook_size);
         let codes = (0..k * grid.height * grid.width).map(|i| (i * 7919 % n) as u32).collect();
-        Subject { tokenizer, pixels, codes, grid }
+        Subject { tokenizer, pixels, codes, grid, side }
     }
 
     /// Milliseconds of one call.
     fn run(&self, what: &str, batch: usize) -> f64 {
-        let image = View::rgb8(&self.pixels, SIDE, SIDE).expect("a picture");
+        let side = self.side;
+        let image = View::rgb8(&self.pixels, side, side).expect("a picture");
         let images = vec![image; batch];
         let mut codes = self.codes.repeat(batch);
-        let mut pixels = vec![0u8; SIDE * SIDE * 3 * batch];
+        let mut pixels = vec![0u8; side * side * 3 * batch];
         let mut targets: Vec<_> = pixels
-            .chunks_exact_mut(SIDE * SIDE * 3)
-            .map(|p| ViewMut::rgb8(p, SIDE, SIDE).expect("a picture"))
+            .chunks_exact_mut(side * side * 3)
+            .map(|p| ViewMut::rgb8(p, side, side).expect("a picture"))
             .collect();
         let start = Instant::now();
         match what {

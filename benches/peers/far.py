@@ -3,7 +3,8 @@
 
 A step reads the codes of the position before, runs the backbone against its cache, then the head for each sub-code,
 guided and sampled. With guidance a batch of 8 is 16 rows. One JSON line for each variant:
-eager, compile (block by block), packed (weights laid out for oneDNN beforehand), compile+packed.
+eager, compile (block by block), packed (weights laid out for oneDNN beforehand), compile+packed; with --device cuda
+the first two.
 """
 import sys
 
@@ -21,7 +22,8 @@ class Bench:
         golden = model.golden_dir(args.golden)
         tensors = model.manifest(args.case, golden)["tensors"]
         path = model.weights(args.case, golden, args.build)
-        self.load = lambda: model.far(args.case, tensors, path, {"f32": torch.float32, "bf16": torch.bfloat16}[dtype])
+        dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype]
+        self.load = lambda: model.far(args.case, tensors, path, dtype).to(args.device)
         self.models = {}
 
     def run(self, variant: str, op: str, batch: int) -> harness.Run:
@@ -36,13 +38,13 @@ class Bench:
             self.models[key] = model.compile_blocks(m) if "compile" in words else m
         m = self.models[key]
         g = torch.Generator().manual_seed(7)
-        cache = m.new_cache(rows).normal_(generator=g)
-        codes = torch.randint(m.embedding(1).num_embeddings, (batch, m.k), generator=g)
-        position = torch.tensor([at])
+        cache = torch.randn(m.new_cache(rows).shape, generator=g).to(m.new_cache(rows))
+        codes = torch.randint(m.embedding(1).num_embeddings, (batch, m.k), generator=g).to(self.args.device)
+        position = torch.tensor([at], device=self.args.device)
 
         def once():
             with torch.inference_mode():
-                return m.next_step(codes, position, at + 1, cache, scale, True)
+                return m.next_step(codes, position, at + 1, cache, scale, True).cpu()
         return once
 
 
@@ -67,7 +69,7 @@ def main() -> int:
         return 0
     for dtype in a.dtype:
         bench = Bench(a, dtype)
-        variants = a.variants or (["eager"] if a.quick else VARIANTS)
+        variants = a.variants or (["eager"] if a.quick else VARIANTS if a.device == "cpu" else VARIANTS[:2])
         for batch in a.batch:
             harness.rounds({v: bench.run(v, "step", batch) for v in variants}, 3 if a.quick else a.runs,
                            op="step", case=a.case, dtype=dtype, batch=batch, malloc=a.malloc, position=a.position)

@@ -34,6 +34,7 @@ def parser(doc: str, case: str, batch: str) -> argparse.ArgumentParser:
     p.add_argument("--case", default=case, help=f"manifest name (default {case})")
     p.add_argument("--golden", help="folder of the golden cases")
     p.add_argument("--build", type=Path, default=model.ROOT / "build", help="folder for weight files")
+    p.add_argument("--device", default="cpu", help="cpu (default), or cuda: from the host's memory and back to it")
     p.add_argument("--threads", type=numbers, default=[len(os.sched_getaffinity(0))], help="list, such as 1,2")
     p.add_argument("--batch", type=numbers, default=numbers(batch), help=f"list (default {batch})")
     p.add_argument("--dtype", type=names, default=["f32"], help="list of f32, bf16")

@@ -474,8 +474,9 @@ class Far(nn.Module):
 
     def new_cache(self, rows: int, layers: int | None = None, positions: int | None = None) -> Tensor:
         """(layers, 2, rows, heads, positions, head_dim); by default the backbone's"""
+        like = self.cls_embedding.embedding_table.weight
         return torch.zeros(layers or len(self.layers), 2, rows, self.heads, positions or self.side ** 2, 64,
-                           dtype=self.cls_embedding.embedding_table.weight.dtype)
+                           dtype=like.dtype, device=like.device)
 
     def step(self, x: Tensor, position: Tensor, length: int, cache: Tensor, scale: float, noise: bool) -> Tensor:
         """One position: x (rows, 1, dim) -> its codes (b, k).

@@ -29,7 +29,7 @@ class Bench:
         last, dtype = "channels-last" in words, torch.bfloat16 if "bf16" in words else torch.float32
         key = last, dtype
         if key not in self.models:
-            self.models[key] = model.tokenizer(self.args.case, self.path, part, dtype, last)
+            self.models[key] = model.tokenizer(self.args.case, self.path, part, dtype, last).to(self.args.device)
         m = self.models[key]
         g = torch.Generator().manual_seed(7)
         if op == "encode":
@@ -46,8 +46,8 @@ class Bench:
         autocast = "autocast" in words
 
         def once():
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                return call(x)
+            with torch.inference_mode(), torch.autocast(self.args.device, torch.bfloat16, enabled=autocast):
+                return call(x.to(self.args.device)).cpu()
         return once
 
 

@@ -10,9 +10,11 @@ using namespace fqgan_emulator;
 namespace {
 
 enum Status : int { SUCCESS = 0, BAD_PARAM = 2000, NOT_SUPPORTED = 3000, EXECUTION_FAILED = 5000 };
-enum { FLOAT = 0, BFLOAT16 = 9, NHWC = 1 };
+enum { FLOAT = 0, BFLOAT16 = 9, NHWC = 1, IDENTITY = 5 };
 // The workspace that every algorithm here asks for, to see that it is given.
 const size_t WORKSPACE = 4096;
+// The one that may be fused with what follows, and the one that is preferred where it is said to be fast.
+enum { PRECOMP_GEMM = 1, WINOGRAD = 6 };
 
 struct Handle {
     Stream *stream = nullptr;
@@ -83,13 +85,14 @@ bool fits(const Description &x, const Description &w, const Convolution &it, con
            y.w == (x.w + 2 * it.left - w.w) / it.right + 1 && x.type == w.type && x.type == y.type;
 }
 
-int algorithms(bool good, int asked, int *given, Perf *to) {
+int algorithms(bool good, const Description &w, int asked, int *given, Perf *to) {
     if (!good || asked < 2) {
         return BAD_PARAM;
     }
+    const int fast = w.type == FLOAT && w.h == 3 && w.w == 3 ? WINOGRAD : PRECOMP_GEMM;
     // The first is one that must not be taken.
     to[0] = {7, SUCCESS, -1.0f, WORKSPACE, 0, 0, {}};
-    to[1] = {1, SUCCESS, -1.0f, WORKSPACE, 1, 0, {}};
+    to[1] = {fast, SUCCESS, -1.0f, WORKSPACE, 1, 0, {}};
     *given = 2;
     return SUCCESS;
 }
@@ -98,7 +101,7 @@ int algorithms(bool good, int asked, int *given, Perf *to) {
 template <class F>
 int compute(Handle *handle, const void *alpha, const void *beta, int algorithm, void *workspace, size_t bytes, bool good, F f) {
     bool given = bytes >= WORKSPACE && on_device(workspace, bytes);
-    if (!good || !given || algorithm != 1) {
+    if (!good || !given || (algorithm != PRECOMP_GEMM && algorithm != WINOGRAD)) {
         return BAD_PARAM;
     }
     if (*static_cast<const float *>(alpha) != 1.0f || *static_cast<const float *>(beta) != 0.0f) {
@@ -108,6 +111,47 @@ int compute(Handle *handle, const void *alpha, const void *beta, int algorithm, 
         memset(workspace, 0xff, bytes);
         f();
     }) == 0 ? SUCCESS : EXECUTION_FAILED;
+}
+
+// What is added to a convolution as it is written: `factor` times z, and a bias for each channel; nothing where bias is null.
+struct After {
+    float factor = 0.0f;
+    const void *z = nullptr, *bias = nullptr;
+};
+
+void convolve(const Description &x, const void *x_at, const Description &w, const void *w_at, const Convolution &it,
+              const Description &y, void *y_at, const After &after) {
+    const size_t c = x.c, k = y.c, all = size_t(w.h) * w.w;
+    // (tap, c, k), so that the innermost loop runs over outputs.
+    std::vector<float> from = read(x_at, x), raw = read(w_at, w), turned(raw.size()), to(y.count(), 0.0f), part(k);
+    for (size_t o = 0; o < k; o++) {
+        for (size_t tap = 0; tap < all; tap++) {
+            for (size_t i = 0; i < c; i++) {
+                turned[(tap * c + i) * k + o] = raw[(o * all + tap) * c + i];
+            }
+        }
+    }
+    taps(x, w, it, y, [&](size_t pixel, size_t tap, size_t out) {
+        std::fill(part.begin(), part.end(), 0.0f);
+        for (size_t i = 0; i < c; i++) {
+            const float value = from[pixel * c + i], *row = turned.data() + (tap * c + i) * k;
+            for (size_t o = 0; o < k; o++) {
+                part[o] += value * row[o];
+            }
+        }
+        for (size_t o = 0; o < k; o++) {
+            to[out * k + o] += part[o];
+        }
+    });
+    if (after.bias) {
+        std::vector<float> bias = read(after.bias, {y.type, 1, y.c, 1, 1});
+        // Z may be y itself, not written yet, where it does not count.
+        std::vector<float> z = after.factor == 0.0f ? std::vector<float>() : read(after.z, y);
+        for (size_t i = 0; i < to.size(); i++) {
+            to[i] += bias[i % k] + (z.empty() ? 0.0f : after.factor * z[i]);
+        }
+    }
+    write(y_at, y, to);
 }
 
 } // namespace
@@ -145,18 +189,24 @@ int cudnnSetConvolution2dDescriptor(Convolution *it, int top, int left, int down
     return dilation_h == 1 && dilation_w == 1 && mode == 1 && compute == FLOAT ? SUCCESS : NOT_SUPPORTED;
 }
 int cudnnSetConvolutionMathType(Convolution *, int) { return SUCCESS; }
+int cudnnCreateActivationDescriptor(int **it) { return *it = new int(-1), SUCCESS; }
+int cudnnDestroyActivationDescriptor(int *it) { return delete it, SUCCESS; }
+int cudnnSetActivationDescriptor(int *it, int mode, int, double) {
+    *it = mode;
+    return mode == IDENTITY ? SUCCESS : NOT_SUPPORTED;
+}
 
 int cudnnGetConvolutionForwardAlgorithm_v7(Handle *, Description *x, Description *w, Convolution *it, Description *y, int asked,
                                            int *given, Perf *to) {
-    return algorithms(fits(*x, *w, *it, *y), asked, given, to);
+    return algorithms(fits(*x, *w, *it, *y), *w, asked, given, to);
 }
 int cudnnGetConvolutionBackwardDataAlgorithm_v7(Handle *, Description *w, Description *y, Convolution *it, Description *x,
                                                 int asked, int *given, Perf *to) {
-    return algorithms(fits(*x, *w, *it, *y), asked, given, to);
+    return algorithms(fits(*x, *w, *it, *y), *w, asked, given, to);
 }
 int cudnnGetConvolutionBackwardFilterAlgorithm_v7(Handle *, Description *x, Description *y, Convolution *it, Description *w,
                                                   int asked, int *given, Perf *to) {
-    return algorithms(fits(*x, *w, *it, *y), asked, given, to);
+    return algorithms(fits(*x, *w, *it, *y), *w, asked, given, to);
 }
 
 int cudnnConvolutionForward(Handle *handle, const void *alpha, Description *x, const void *x_at, Description *w, const void *w_at,
@@ -164,29 +214,26 @@ int cudnnConvolutionForward(Handle *handle, const void *alpha, Description *x, c
                             void *y_at) {
     bool good = fits(*x, *w, *it, *y) && on_device(x_at, x->bytes()) && on_device(w_at, w->bytes()) && on_device(y_at, y->bytes());
     return compute(handle, alpha, beta, algorithm, workspace, bytes, good, [x = *x, w = *w, it = *it, y = *y, x_at, w_at, y_at] {
-        const size_t c = x.c, k = y.c, all = size_t(w.h) * w.w;
-        // (tap, c, k), so that the innermost loop runs over outputs.
-        std::vector<float> from = read(x_at, x), raw = read(w_at, w), turned(raw.size()), to(y.count(), 0.0f), part(k);
-        for (size_t o = 0; o < k; o++) {
-            for (size_t tap = 0; tap < all; tap++) {
-                for (size_t i = 0; i < c; i++) {
-                    turned[(tap * c + i) * k + o] = raw[(o * all + tap) * c + i];
-                }
-            }
-        }
-        taps(x, w, it, y, [&](size_t pixel, size_t tap, size_t out) {
-            std::fill(part.begin(), part.end(), 0.0f);
-            for (size_t i = 0; i < c; i++) {
-                const float value = from[pixel * c + i], *row = turned.data() + (tap * c + i) * k;
-                for (size_t o = 0; o < k; o++) {
-                    part[o] += value * row[o];
-                }
-            }
-            for (size_t o = 0; o < k; o++) {
-                to[out * k + o] += part[o];
-            }
-        });
-        write(y_at, y, to);
+        convolve(x, x_at, w, w_at, it, y, y_at, {});
+    });
+}
+
+// An odd number of channels it cannot do, as the library cannot some shapes.
+int cudnnConvolutionBiasActivationForward(Handle *handle, const void *alpha, Description *x, const void *x_at, Description *w,
+                                          const void *w_at, Convolution *it, int algorithm, void *workspace, size_t bytes,
+                                          const void *factor, Description *z, const void *z_at, Description *bias,
+                                          const void *bias_at, int *activation, Description *y, void *y_at) {
+    const bool same = z->type == y->type && z->n == y->n && z->h == y->h && z->w == y->w && z->c == y->c;
+    const bool row = bias->type == y->type && bias->count() == size_t(y->c) && bias->c == y->c;
+    if (algorithm != PRECOMP_GEMM || *activation != IDENTITY || y->c % 2 != 0) {
+        return NOT_SUPPORTED;
+    }
+    bool good = fits(*x, *w, *it, *y) && same && row && on_device(x_at, x->bytes()) && on_device(w_at, w->bytes()) &&
+                on_device(y_at, y->bytes()) && on_device(z_at, z->bytes()) && on_device(bias_at, bias->bytes());
+    const float none = 0.0f;
+    const After after = {*static_cast<const float *>(factor), z_at, bias_at};
+    return compute(handle, alpha, &none, algorithm, workspace, bytes, good, [x = *x, w = *w, it = *it, y = *y, x_at, w_at, y_at, after] {
+        convolve(x, x_at, w, w_at, it, y, y_at, after);
     });
 }
 

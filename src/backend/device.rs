@@ -3,7 +3,7 @@ use super::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use super::cuda::{Cuda, Graph, Link, LinkId};
 use crate::error::{Error, Result};
-use crate::tensor::{Allocate, Desc, Storage, Tensor};
+use crate::tensor::{Allocate, DType, Desc, Storage, Tensor};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,6 +101,17 @@ impl Device {
             Device::Cpu(cpu) => cpu.pool.threads(),
             #[cfg(feature = "cuda")]
             Device::Cuda(_) => 1,
+        }
+    }
+
+    /// The type in which values are best kept between layers whose factors are of type `operands`: on a GPU that type,
+    /// which halves what is read and written; the processor's operations take f32.
+    pub fn activations(&self, operands: DType) -> DType {
+        let _ = operands;
+        match self {
+            Device::Cpu(_) => DType::F32,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => operands,
         }
     }
 

@@ -63,6 +63,10 @@ impl Exec for Eager<'_> {
         *value.desc()
     }
 
+    fn keeps_narrow(&self, operands: DType) -> bool {
+        self.device.activations(operands) == DType::BF16
+    }
+
     fn apply<O: Op<N> + 'static, const N: usize>(&self, op: O, inputs: &[&Tensor]) -> Result<[Tensor; N]> {
         self.run(&op, inputs)
     }

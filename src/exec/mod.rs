@@ -17,7 +17,7 @@ pub use variant::forced_variant;
 use crate::backend::cpu::Cpu;
 use crate::backend::{Device, Workspace};
 use crate::error::{Error, Result};
-use crate::tensor::{Desc, Element, Shape, Tensor};
+use crate::tensor::{DType, Desc, Element, Shape, Tensor};
 
 /// What an operation needs to run: where, and with what memory.
 #[derive(Clone, Copy)]
@@ -161,6 +161,10 @@ pub trait Exec {
 
     /// Shape, type and layout of a value.
     fn desc(&self, value: &Self::Value) -> Desc;
+
+    /// Whether values between layers whose factors are of type `operands` are to be bf16: where the device has operations
+    /// on such values, and nothing is remembered, for rules are of f32.
+    fn keeps_narrow(&self, operands: DType) -> bool;
 
     /// Runs an operation.
     ///

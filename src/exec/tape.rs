@@ -1,6 +1,6 @@
 use super::{Backward, Cx, Eager, Exec, Op, Param, Prepare, part};
 use crate::error::{Context, Error, Result};
-use crate::tensor::{Desc, Tensor};
+use crate::tensor::{DType, Desc, Tensor};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -347,6 +347,10 @@ impl<'a> Exec for Tape<'a> {
 
     fn desc(&self, value: &Var) -> Desc {
         *value.tensor.desc()
+    }
+
+    fn keeps_narrow(&self, _: DType) -> bool {
+        false
     }
 
     fn apply<O: Op<N> + 'static, const N: usize>(&self, op: O, inputs: &[&Var]) -> Result<[Var; N]> {

@@ -131,6 +131,8 @@ impl Conv2d {
         let op = conv2d::Conv2d {
             norm: norm.map(|_| conv2d::Norm { silu: true }),
             residual: skip.is_some(),
+            // What no GroupNorm follows leaves the network, or is as good as its last digits.
+            narrow: self.sums && e.keeps_narrow(self.op.operands),
             ..self.op
         };
         let (count, inputs) = present(x, [Some(&weight), Some(&bias), norm, skip]);

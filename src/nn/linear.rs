@@ -10,6 +10,8 @@ pub struct Linear {
     activation: Activation,
     /// How the weight is packed; `None` to multiply it where it lies.
     pack: Option<linear::Pack>,
+    /// Whether what reads the output rounds it anyway, so that it may be bf16.
+    narrow: bool,
     from: usize,
     to: usize,
 }
@@ -50,12 +52,18 @@ impl Linear {
     fn of(at: &Params<'_>, weight: Param, bias: Option<Param>, from: usize, to: usize) -> Linear {
         let numerics = &at.numerics;
         let pack = (!numerics.compact).then_some(linear::Pack { operands: numerics.operands() });
-        Linear { weight, bias, activation: Activation::None, pack, from, to }
+        Linear { weight, bias, activation: Activation::None, pack, narrow: false, from, to }
     }
 
     /// The same layer with an activation after it.
     pub fn with(self, activation: Activation) -> Linear {
         Linear { activation, ..self }
+    }
+
+    /// The same layer, whose output is a factor of what reads it: where factors are bf16, and the device keeps such
+    /// values, it is bf16 too.
+    pub fn narrow(self) -> Linear {
+        Linear { narrow: true, ..self }
     }
 
     /// x (..., from) to (..., to).
@@ -89,6 +97,7 @@ impl Linear {
             activation: self.activation,
             residual: skip.is_some(),
             panels: self.pack.filter(|_| E::REMEMBERS),
+            narrow: self.narrow && self.pack.is_some_and(|pack| e.keeps_narrow(pack.operands)),
         };
         let (count, inputs) = present(x, [Some(&weight), bias.as_ref(), skip]);
         let [y] = e.apply(op, &inputs[..count])?;

@@ -32,10 +32,10 @@ impl TransformerBlock {
         let (attn, mlp) = (at.scope("attn"), at.scope("mlp"));
         Ok(Arc::new(TransformerBlock {
             ln_1: LayerNorm::new(&at.scope("ln_1"), width, eps)?,
-            in_proj: Linear::named(&attn, "in_proj_weight", "in_proj_bias", width, 3 * width)?,
+            in_proj: Linear::named(&attn, "in_proj_weight", "in_proj_bias", width, 3 * width)?.narrow(),
             out_proj: Linear::new(&attn.scope("out_proj"), width, width)?,
             ln_2: LayerNorm::new(&at.scope("ln_2"), width, eps)?,
-            c_fc: Linear::new(&mlp.scope("c_fc"), width, hidden)?.with(Activation::Gelu),
+            c_fc: Linear::new(&mlp.scope("c_fc"), width, hidden)?.with(Activation::Gelu).narrow(),
             c_proj: Linear::new(&mlp.scope("c_proj"), hidden, width)?,
             attention: Attention { heads, causal: false },
         }))

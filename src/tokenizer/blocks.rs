@@ -33,7 +33,8 @@ impl ResnetBlock {
             nin_shortcut: if from == to {
                 None
             } else {
-                Some(Linear::conv1x1(&at.scope("nin_shortcut"), from, to)?)
+                // As narrow as what it is added to.
+                Some(Linear::conv1x1(&at.scope("nin_shortcut"), from, to)?.narrow())
             },
         }))
     }

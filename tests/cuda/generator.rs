@@ -1,4 +1,4 @@
-use crate::{close, common, cpu, cuda, tiny};
+use crate::{close, cpu, cuda, tiny};
 use fqgan::backend::Device;
 use fqgan::backend::cuda::{Counts, Cuda};
 use fqgan::far::{Generator, Options, Sampling};
@@ -113,39 +113,4 @@ fn weights_that_are_no_numbers() {
     let mut generation = generator.start(&[0], &Sampling::default(), &[]).unwrap();
     generation.next().unwrap().unwrap();
     assert!(generation.codes().unwrap_err().message().contains(says));
-}
-
-/// The authors' own numbers for a small model.
-#[test]
-fn golden() {
-    let name = "far_tiny_dual";
-    let golden = Source::open(common::golden(&format!("{name}.safetensors")), Map::On).unwrap();
-    let file = Source::open(common::formula_file(name), Map::On).unwrap();
-    let tensors = file.names().map(|n| (n.to_owned(), file.tensor(n).unwrap())).collect::<Vec<_>>();
-    let strings = ["fqgan.grid_width", "fqgan.grid_height"].map(|key| (key.into(), "8".into()));
-    let source = Source::from_tensors(tensors, strings.into());
-    let generator = Generator::open(&cuda(), &source, &Options::default()).unwrap();
-    let numbers = |name: &str| -> Vec<u32> {
-        golden.tensor(name).unwrap().data::<i32>().unwrap().iter().map(|&v| v as u32).collect()
-    };
-    let (classes, books) = (numbers("class"), [numbers("idx_1"), numbers("idx_2")]);
-    let codes: Vec<u32> = (0..classes.len())
-        .flat_map(|image| books.iter().flat_map(move |b| b[image * 64..][..64].to_vec()))
-        .collect();
-    let mut nats = vec![0.0; codes.len()];
-    generator.surprise_into(&classes, &codes, &mut nats).unwrap();
-    let loss = nats.iter().map(|&v| f64::from(v)).sum::<f64>() / nats.len() as f64;
-    let want: f64 = golden.metadata("loss").unwrap().parse().unwrap();
-    assert!((loss / want - 1.0).abs() < 1e-6, "loss {loss}, not {want}");
-
-    let classes = numbers("greedy_class");
-    let steps: usize = golden.metadata("greedy_steps").unwrap().parse().unwrap();
-    let guidance: f32 = golden.metadata("cfg_scale").unwrap().parse().unwrap();
-    let sampling = Sampling { guidance, top_k: 1, steps, ..Sampling::default() };
-    let made = generator.generate(&classes, &sampling).unwrap();
-    for (i, book) in [numbers("greedy_1"), numbers("greedy_2")].iter().enumerate() {
-        for (image, row) in book.chunks_exact(steps).enumerate() {
-            assert_eq!(&made.data()[(image * 2 + i) * 64..][..steps], row, "image {image}, sub-code {i}");
-        }
-    }
 }

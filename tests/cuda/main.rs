@@ -16,6 +16,7 @@ mod graph;
 mod link;
 mod missing;
 mod process;
+mod recipes;
 mod tokenizer;
 mod training;
 

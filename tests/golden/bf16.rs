@@ -1,17 +1,15 @@
 //! The tokenizer in bf16 beside itself in f32, on the golden photographs: the codes agree on 97 of 100 positions.
 
-use crate::common;
-use fqgan::backend::{Device, cpu::Cpu};
+use crate::{common, device};
 use fqgan::image::{Picture, PixelFormat, ViewMut};
 use fqgan::nn::Precision;
 use fqgan::tokenizer::{Options, Tokenizer};
 use fqgan::weights::{Map, Source};
-use std::sync::Arc;
 
 const PHOTOGRAPHS: [&str; 3] = ["astronaut_256.png", "chelsea_256.png", "coffee_256.png"];
 
 fn check(name: &str) {
-    let device = Device::Cpu(Arc::new(Cpu::new(0).unwrap()));
+    let device = device();
     let source = Source::open(common::formula_file(name), Map::On).unwrap();
     let open =
         |precision| Tokenizer::open(&device, &source, &Options { precision, ..Options::default() }).unwrap();

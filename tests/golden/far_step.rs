@@ -1,12 +1,10 @@
 //! The teacher-forced pass as training records it, and its gradients, against the authors' implementation.
 
 use crate::far::{Golden, source};
-use crate::train_step;
-use fqgan::backend::Device;
-use fqgan::backend::cpu::{Cpu, Isa, Pool};
+use crate::{devices, train_step};
+use fqgan::backend::cpu::Isa;
 use fqgan::far::{Generator, Noise, Options};
 use fqgan::train::far::{FarRecipe, FarTrainer};
-use std::sync::Arc;
 
 fn recipe(name: &str, k: usize, precision: &str) -> FarRecipe {
     let keys = [
@@ -36,14 +34,13 @@ fn check(name: &str) {
     let k = golden.k();
     let (classes, codes) = (golden.numbers("class"), golden.codes("idx", 2, 64));
     let weights = source(name, 8);
-    for isa in Isa::available() {
-        let device = Device::Cpu(Arc::new(Cpu { pool: Pool::new(2).unwrap(), isa }));
+    for device in devices(Isa::available(), 2) {
         let trainer = FarTrainer::new(&recipe(name, k, "f32"), &device, &weights).unwrap();
         let (report, gradients) =
             trainer.gradients(&classes, &turned(&codes, k, 64), &Noise::default()).unwrap();
         let (loss, want) = (report.get("total").unwrap(), golden.string("loss").parse::<f64>().unwrap());
-        println!("{name} on {}: loss {loss}, {want}", isa.name());
-        assert!((loss / want - 1.0).abs() < 1e-6, "{name} on {}: loss {loss}, not {want}", isa.name());
+        println!("{name} on {device}: loss {loss}, {want}");
+        assert!((loss / want - 1.0).abs() < 1e-6, "{name} on {device}: loss {loss}, not {want}");
         let whole = report.get("grad_norm").unwrap();
         train_step::Golden::open(name).gradients("grad.", &gradients, whole);
 
@@ -55,7 +52,7 @@ fn check(name: &str) {
         for (i, got) in surprise.iter().enumerate() {
             let of_code = nats.chunks_exact(64).skip(i).step_by(k).flatten();
             let want = of_code.map(|&x| f64::from(x)).sum::<f64>() / 128.0;
-            assert!((got / want - 1.0).abs() < 1e-6, "{name} on {}: {got}, not {want}", isa.name());
+            assert!((got / want - 1.0).abs() < 1e-6, "{name} on {device}: {got}, not {want}");
         }
     }
 }
@@ -78,7 +75,7 @@ fn rounded_factors() {
         let k = golden.k();
         let (classes, codes) = (golden.numbers("class"), turned(&golden.codes("idx", 2, 64), k, 64));
         let weights = source(name, 8);
-        let device = Device::Cpu(Arc::new(Cpu { pool: Pool::new(2).unwrap(), isa: Isa::best() }));
+        let device = devices([Isa::best()], 2).remove(0);
         let run = |precision: &str| {
             let trainer = FarTrainer::new(&recipe(name, k, precision), &device, &weights).unwrap();
             trainer.gradients(&classes, &codes, &Noise::default()).unwrap()
@@ -87,7 +84,8 @@ fn rounded_factors() {
         let (want, got) = (exact.get("total").unwrap(), report.get("total").unwrap());
         let (mut dot, mut squares) = (0.0, [0.0; 2]);
         for (name, a) in &of_exact {
-            for (a, b) in a.data::<f32>().unwrap().iter().zip(gradients[name].data::<f32>().unwrap()) {
+            let (a, b) = (a.on_host().unwrap(), gradients[name].on_host().unwrap());
+            for (a, b) in a.data::<f32>().unwrap().iter().zip(b.data::<f32>().unwrap()) {
                 let (a, b) = (f64::from(*a), f64::from(*b));
                 dot += a * b;
                 squares = [squares[0] + a * a, squares[1] + b * b];

@@ -1,14 +1,11 @@
 //! The networks that judge, on two photographs: class features of the frozen towers, LPIPS, PatchGAN.
 
-use crate::common;
-use fqgan::backend::Device;
-use fqgan::backend::cpu::Cpu;
+use crate::{common, device};
 use fqgan::exec::{Eager, Exec};
 use fqgan::image::Picture;
 use fqgan::teachers::{Discriminator, Inception, Lpips, Teacher};
 use fqgan::tensor::Tensor;
 use fqgan::weights::{Map, Source};
-use std::sync::Arc;
 
 /// Relative L2 error. A second implementation from the description reached 1e-6.
 const BOUND: f64 = 5e-5;
@@ -29,13 +26,10 @@ pub fn formula(name: &str) -> Source {
     Source::open(common::formula_file(name), Map::On).unwrap()
 }
 
-fn device() -> Device {
-    Device::Cpu(Arc::new(Cpu::new(0).unwrap()))
-}
-
 #[track_caller]
 pub fn compare(what: &str, got: &Tensor) {
     let golden = Source::open(common::golden("teachers.safetensors"), Map::On).unwrap().tensor(what).unwrap();
+    let got = got.on_host().unwrap();
     let (got, want) = (got.data::<f32>().unwrap(), golden.data::<f32>().unwrap());
     assert_eq!(got.len(), want.len(), "{what}");
     let square = |x: f64| x * x;
@@ -50,7 +44,7 @@ fn check(name: &str) {
     let workspace = device.workspace(None);
     let e = Eager::new(&device, &workspace);
     let teacher = Teacher::open(&source).unwrap();
-    compare(name, &teacher.class_features(&e, &pictures()).unwrap());
+    compare(name, &teacher.class_features(&e, &e.cx().upload(&pictures()).unwrap()).unwrap());
 }
 
 #[test]
@@ -76,7 +70,8 @@ fn lpips() {
     let lpips = Lpips::open(&source, &source).unwrap();
     let both = pictures();
     let (first, second) = both.data::<f32>().unwrap().split_at(SIDE * SIDE * 3);
-    let picture = |pixels: &[f32]| Tensor::from_slice([1, SIDE, SIDE, 3], pixels).unwrap();
+    let picture =
+        |pixels: &[f32]| e.cx().upload(&Tensor::from_slice([1, SIDE, SIDE, 3], pixels).unwrap()).unwrap();
     let others = lpips.features(&e, &picture(second)).unwrap();
     compare("lpips_astronaut_vs_chelsea", &lpips.distance(&e, &picture(first), &others).unwrap());
 }
@@ -87,7 +82,7 @@ fn patchgan() {
     let workspace = device.workspace(None);
     let e = Eager::new(&device, &workspace);
     let discriminator = Discriminator::open(&source).unwrap();
-    let logits = discriminator.forward(&e, &pictures()).unwrap();
+    let logits = discriminator.forward(&e, &e.cx().upload(&pictures()).unwrap()).unwrap();
     assert_eq!(e.desc(&logits).shape[..], [2, 30, 30, 1]);
     compare("patchgan_eval_logits", &logits);
 }
@@ -97,7 +92,8 @@ fn inception() {
     let (device, source) = (device(), formula("fid_inception_v3"));
     let workspace = device.workspace(None);
     let e = Eager::new(&device, &workspace);
-    let judged = Inception::open(&source).unwrap().judge(&e, &pictures()).unwrap();
+    let pictures = e.cx().upload(&pictures()).unwrap();
+    let judged = Inception::open(&source).unwrap().judge(&e, &pictures).unwrap();
     compare("inception_pool3", &judged.features);
     compare("inception_logits_without_bias", &judged.logits);
 }

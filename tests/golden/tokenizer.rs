@@ -1,13 +1,11 @@
 //! All four published tokenizers on a photograph, at every instruction level. The bounds are those of the
 //! golden cases' description; what is reached stands in `benches/RESULTS.md`.
 
-use crate::common;
-use fqgan::backend::Device;
-use fqgan::backend::cpu::{Cpu, Isa, Pool};
+use crate::{common, devices};
+use fqgan::backend::cpu::Isa;
 use fqgan::image::{Picture, PixelFormat, View, ViewMut};
 use fqgan::tokenizer::{Grid, Options, Tokenizer};
 use fqgan::weights::{Map, Source};
-use std::sync::Arc;
 
 const SIDE: usize = 256;
 /// Rows and columns of the cropped reconstructions.
@@ -41,8 +39,7 @@ fn check(name: &str, suffixes: &[&str]) {
     let expected = |key: &str| golden.tensor(key).unwrap().data::<f32>().unwrap().to_vec();
     let source = Source::open(common::formula_file(name), Map::On).unwrap();
     let picture = Picture::load(common::golden("astronaut_256.png")).unwrap();
-    for isa in levels() {
-        let device = Device::Cpu(Arc::new(Cpu { pool: Pool::new(0).unwrap(), isa }));
+    for device in devices(levels(), 0) {
         let tokenizer = Tokenizer::open(&device, &source, &Options::default()).unwrap();
         let grid = tokenizer.grid(SIDE, SIDE).unwrap();
         let (k, d) = (suffixes.len(), tokenizer.config().code_dim);
@@ -59,8 +56,8 @@ fn check(name: &str, suffixes: &[&str]) {
         for (branch, suffix) in suffixes.iter().enumerate() {
             let z = &latents[branch * d * cells..][..d * cells];
             let error = relative(z, &expected(&format!("z_{suffix}")));
-            println!("{name} {suffix} on {}: latents {error:.1e}", isa.name());
-            assert!(error <= BOUND, "{name} {suffix} on {}: latents {error:.2e}", isa.name());
+            println!("{name} {suffix} on {device}: latents {error:.1e}");
+            assert!(error <= BOUND, "{name} {suffix} on {device}: latents {error:.2e}");
             let gaps = expected(&format!("gap_{suffix}"));
             let want = golden.tensor(&format!("codes_{suffix}")).unwrap();
             let want: Vec<u32> = want.data::<i32>().unwrap().iter().map(|&c| c as u32).collect();
@@ -79,12 +76,8 @@ fn check(name: &str, suffixes: &[&str]) {
             None => relative(&crop(&whole), &expected("reconstruction_crop")),
         };
         let error_alone = relative(&crop(&alone), &expected("reconstruction_vis_only_crop"));
-        println!("{name} on {}: reconstruction {error:.1e}, from vis alone {error_alone:.1e}", isa.name());
-        assert!(
-            error <= BOUND && error_alone <= BOUND,
-            "{name} on {}: {error:.2e} {error_alone:.2e}",
-            isa.name()
-        );
+        println!("{name} on {device}: reconstruction {error:.1e}, from vis alone {error_alone:.1e}");
+        assert!(error <= BOUND && error_alone <= BOUND, "{name} on {device}: {error:.2e} {error_alone:.2e}");
     }
 }
 

@@ -1,15 +1,12 @@
 //! A whole training step of the published tokenizers, batch of two: every loss, every gradient, the weights after it.
 
-use crate::common;
 use crate::teachers::{formula, pictures};
-use fqgan::backend::Device;
-use fqgan::backend::cpu::Cpu;
+use crate::{common, device};
 use fqgan::teachers::{Lpips, Teacher};
 use fqgan::tensor::Tensor;
 use fqgan::train::{Recipe, Report, Teachers, TokenizerNetwork, Trainer};
 use fqgan::weights::{Map, Source};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Relative error of a loss.
 const LOSS: f64 = 1e-4;
@@ -59,6 +56,7 @@ impl Golden {
             names += 1;
             let want = self.floats(&format!("{prefix}{name}"));
             let gradient = gradients.get(name).unwrap_or_else(|| panic!("no gradient of {name}"));
+            let gradient = gradient.on_host().unwrap();
             let g = gradient.data::<f32>().unwrap();
             let norm = g.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
             let error = (norm - want[0]).abs() / want[0].max(FLOOR * whole);
@@ -92,9 +90,8 @@ fn check(name: &str, recipe: &str, towers: &[&str]) {
         lpips: Some(Lpips::open(&lpips, &lpips).unwrap()),
         towers: towers.iter().map(tower).collect(),
     };
-    let device = Device::Cpu(Arc::new(Cpu::new(0).unwrap()));
     let network = TokenizerNetwork::open(&recipe, &weights, Some(&discriminator), teachers).unwrap();
-    let mut trainer = Trainer::new(&recipe, &device, network, &weights, Some(&discriminator)).unwrap();
+    let mut trainer = Trainer::new(&recipe, &device(), network, &weights, Some(&discriminator)).unwrap();
 
     let began = std::time::Instant::now();
     let (report, gradients) = trainer.gradients(&pictures(), Some(recipe.adversarial.weight)).unwrap();
@@ -105,11 +102,13 @@ fn check(name: &str, recipe: &str, towers: &[&str]) {
     let whole = report.get("discriminator_grad_norm").unwrap();
     golden.gradients("grad.discriminator.", &gradients.discriminator, whole);
 
-    let before = trainer.state.weights.clone();
+    let host = |(name, t): (&String, &Tensor)| (name.clone(), t.on_host().unwrap());
+    let before: BTreeMap<String, Tensor> = trainer.state.weights.iter().map(host).collect();
     trainer.apply(gradients, &report).unwrap();
     for name in golden.source.names().filter_map(|n| n.strip_prefix("after_step.")) {
         let want = golden.floats(&format!("after_step.{name}"));
-        let after = trainer.state.weights[name].data::<f32>().unwrap();
+        let after = trainer.state.weights[name].on_host().unwrap();
+        let after = after.data::<f32>().unwrap();
         let before = before[name].data::<f32>().unwrap();
         for (i, want) in want.iter().enumerate() {
             let error = (f64::from(after[i]) - want).abs();
@@ -134,7 +133,7 @@ fn triple_f16() {
 #[test]
 fn rounded_factors() {
     let weights = formula("tokenizer_dual_vq16");
-    let device = Device::Cpu(Arc::new(Cpu::new(0).unwrap()));
+    let device = device();
     let run = |precision: &str| {
         let more = ["loss.perceptual_weight=0.0".to_string(), format!("precision={precision}")];
         let recipe = Recipe::parse("", &more).unwrap();
@@ -150,7 +149,8 @@ fn rounded_factors() {
     }
     let (mut dot, mut squares) = (0.0, [0.0; 2]);
     for (name, a) in &of_exact.generator {
-        let b = gradients.generator[name].data::<f32>().unwrap();
+        let (a, b) = (a.on_host().unwrap(), gradients.generator[name].on_host().unwrap());
+        let b = b.data::<f32>().unwrap();
         for (a, b) in a.data::<f32>().unwrap().iter().zip(b) {
             let (a, b) = (f64::from(*a), f64::from(*b));
             dot += a * b;

@@ -4,7 +4,7 @@ use fqgan::ops::add::Add;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
 
-fn add(seed: u64, shape: &[usize], leading: usize) -> Case {
+pub fn add(seed: u64, shape: &[usize], leading: usize) -> Case {
     let inputs = vec![random(seed, shape, DType::F32), random(seed + 1, &shape[leading..], DType::F32)];
     Case::new(Add, inputs, 6e-8, |all| {
         let (a, b) = (&all[0].data, &all[1].data);

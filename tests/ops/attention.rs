@@ -28,7 +28,7 @@ fn oracle(q: &[f64], k: &[f64], v: &[f64], [b, t, d]: [usize; 3], op: Attention)
     out
 }
 
-fn packed(seed: u64, [b, t, d]: [usize; 3], op: Attention, gain: f32) -> Case {
+pub fn packed(seed: u64, [b, t, d]: [usize; 3], op: Attention, gain: f32) -> Case {
     let x = random(seed, &[b, t, 3 * d], DType::F32);
     let scaled: Vec<f32> = x.data::<f32>().unwrap().iter().map(|x| x * gain).collect();
     let inputs = vec![Tensor::from_slice([b, t, 3 * d], &scaled).unwrap()];
@@ -42,7 +42,7 @@ fn packed(seed: u64, [b, t, d]: [usize; 3], op: Attention, gain: f32) -> Case {
     })
 }
 
-fn separate(seed: u64, shape: [usize; 3], op: Attention) -> Case {
+pub fn separate(seed: u64, shape: [usize; 3], op: Attention) -> Case {
     let inputs = (0..3).map(|i| random(seed + i, &shape, DType::F32)).collect();
     Case::new(op, inputs, 2e-6, move |all: &[Wide]| {
         vec![oracle(&all[0].data, &all[1].data, &all[2].data, shape, op)]
@@ -129,7 +129,7 @@ fn refusals() {
     refuses(op, &[&x], "qkv has 8 channels, expected a multiple of 3");
     refuses(op, &[&x, &x], "2 inputs, expected 1 or 3");
     refuses(op, &[&x, &random(1, &[1, 5, 8], DType::F32), &x], "k is f32 [1, 5, 8], q is f32 [1, 4, 8]");
-    refuses(op, &[&random(1, &[1, 4, 9], DType::BF16)], "expected plain f32");
+    refuses(op, &[&random(1, &[1, 4, 9], DType::BF16)], "no kernel for bf16");
     refuses(op, &[&random(1, &[4, 9], DType::F32)], "expected 3 axes");
 }
 

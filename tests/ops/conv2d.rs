@@ -42,7 +42,7 @@ fn oracle(op: &Conv2d, all: &[Wide]) -> Vec<f64> {
 }
 
 /// Inputs for an image batch (n, h, w, c) and a weight (k, r, s).
-fn inputs(op: &Conv2d, seed: u64, [n, h, w, c]: [usize; 4], [k, r, s]: [usize; 3]) -> Vec<Tensor> {
+pub fn inputs(op: &Conv2d, seed: u64, [n, h, w, c]: [usize; 4], [k, r, s]: [usize; 3]) -> Vec<Tensor> {
     let f32 = DType::F32;
     let mut all = vec![
         random(seed, &[n, h, w, c], f32),
@@ -62,7 +62,7 @@ fn inputs(op: &Conv2d, seed: u64, [n, h, w, c]: [usize; 4], [k, r, s]: [usize; 3
 }
 
 /// With the weight as the file has it, packed within the call.
-fn plain(op: Conv2d, inputs: Vec<Tensor>) -> Case {
+pub fn plain(op: Conv2d, inputs: Vec<Tensor>) -> Case {
     Case::new(op, inputs, bound(None, DType::F32), move |all| vec![oracle(&op, all)])
 }
 
@@ -79,7 +79,7 @@ fn bound(variant: Option<Variant>, operands: DType) -> f64 {
 }
 
 /// With the weight packed beforehand.
-fn packed(op: Conv2d, pack: Pack, inputs: Vec<Tensor>) -> Case {
+pub fn packed(op: Conv2d, pack: Pack, inputs: Vec<Tensor>) -> Case {
     let mut case = plain(op, inputs);
     case.bound = bound(pack.variant, pack.operands);
     let name = format!("{} {op:?} {:?} {}", case.name, pack.variant, pack.operands);
@@ -154,7 +154,7 @@ fn the_models_shapes() {
 }
 
 /// The coefficients of a GroupNorm in two groups, of weight 1 and bias 0, by the sums that the convolution gathered.
-fn normed(op: Conv2d, pack: Option<Pack>, inputs: Vec<Tensor>) -> Case {
+pub fn normed(op: Conv2d, pack: Option<Pack>, inputs: Vec<Tensor>) -> Case {
     let k = inputs[1].shape()[0];
     let (one, zero) = (
         Tensor::from_slice([k], &vec![1.0f32; k]).unwrap(),
@@ -279,7 +279,7 @@ fn refusals() {
     );
     refuses(Conv2d { stride: 0, ..op }, &[&x, &w, &b], "stride is 0");
     refuses(op, &[&x, &random(2, &[6, 8, 0, 3], f32), &b], "no extent may be 0");
-    refuses(op, &[&random(1, &[1, 4, 4, 8], DType::BF16), &w, &b], "expected plain f32");
+    refuses(op, &[&random(1, &[1, 4, 4, 8], DType::BF16), &w, &b], "no kernel for bf16");
     refuses(op, &[&x, &random(2, &[6, 8, 3, 3], DType::BF16), &b], "expected plain f32");
     let norm = Conv2d { norm: SILU, ..op };
     refuses(norm, &[&x, &w, &b, &random(4, &[1, 2, 7], f32)], "coefficients is f32 [1, 2, 7]");

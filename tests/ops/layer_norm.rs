@@ -4,7 +4,7 @@ use fqgan::ops::layer_norm::LayerNorm;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
 
-fn layer_norm(seed: u64, shape: &[usize], offset: f32) -> Case {
+pub fn layer_norm(seed: u64, shape: &[usize], offset: f32) -> Case {
     let c = shape[shape.len() - 1];
     let x = random(seed, shape, DType::F32);
     let moved: Vec<f32> = x.data::<f32>().unwrap().iter().map(|v| v + offset).collect();
@@ -77,7 +77,7 @@ fn refusals() {
     let op = LayerNorm { eps: 1e-5 };
     let (x, w) = (random(1, &[2, 6], DType::F32), random(2, &[6], DType::F32));
     refuses(op, &[&x, &w, &random(3, &[5], DType::F32)], "bias is f32 [5], expected f32 [6]");
-    refuses(op, &[&random(1, &[2, 6], DType::BF16), &w, &w], "expected plain f32");
+    refuses(op, &[&random(1, &[2, 6], DType::BF16), &w, &w], "no kernel for bf16");
     let none = random(1, &[0], DType::F32);
     refuses(op, &[&none, &none, &none], "nothing to take a mean of");
     refuses(op, &[&random(1, &[], DType::F32), &w, &w], "no axis");

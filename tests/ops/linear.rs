@@ -67,7 +67,7 @@ fn inputs(seed: u64, lead: &[usize], k: usize, n: usize, weight: DType, op: Line
     all
 }
 
-fn case(seed: u64, lead: &[usize], k: usize, n: usize, weight: DType, op: Linear) -> Case {
+pub fn case(seed: u64, lead: &[usize], k: usize, n: usize, weight: DType, op: Linear) -> Case {
     // Products of either sign: the error of a sum of k of them grows with sqrt(k), the sum itself too.
     // Beside bytes, x is rounded to 16 bits of its row's largest.
     // In panels, one sum after the other, where plain weights have one a lane. Factors of bf16 have 8 bits.
@@ -81,7 +81,7 @@ fn case(seed: u64, lead: &[usize], k: usize, n: usize, weight: DType, op: Linear
 }
 
 /// With the weight in panels.
-fn packed(mut case: Case, op: Linear, operands: DType) -> Case {
+pub fn packed(mut case: Case, op: Linear, operands: DType) -> Case {
     case.bound = if operands == DType::BF16 { 5e-3 } else { 2e-6 };
     let weight = Weight::new("weight", &case.inputs[1]);
     let name = format!("{} in panels of {operands}", case.name);
@@ -93,7 +93,8 @@ fn packed(mut case: Case, op: Linear, operands: DType) -> Case {
     })
 }
 
-const ALL: Linear = Linear { activation: Activation::Gelu, bias: true, residual: true, panels: None };
+pub const ALL: Linear =
+    Linear { activation: Activation::Gelu, bias: true, residual: true, panels: None, narrow: false };
 
 /// The adapters' layers at f16; one step of FAR-B for a guided image, in f32 and bf16, and its prefill.
 pub fn published() -> Vec<Case> {
@@ -149,7 +150,7 @@ fn corners() {
             (false, false, Activation::Relu),
             (true, true, Activation::Relu),
         ] {
-            let op = Linear { activation, bias, residual, panels: None };
+            let op = Linear { activation, bias, residual, panels: None, narrow: false };
             for n in [132, 130, 67] {
                 check(&case(9, &[37], 40, n, weight, op));
             }
@@ -368,7 +369,7 @@ fn refusals() {
     let op = Linear::default();
     refuses(op, &[&x, &random(2, &[3, 5], DType::F32)], "x is f32 [2, 6] and weight f32 [3, 5]");
     refuses(op, &[&x, &random(2, &[6], DType::F32)], "expected (..., k) and (n, k)");
-    refuses(op, &[&random(1, &[2, 6], DType::BF16), &w], "x is bf16 [2, 6], expected plain f32");
+    refuses(op, &[&random(1, &[2, 6], DType::BF16), &w], "no kernel for bf16 [2, 6]");
     refuses(Linear { bias: true, ..op }, &[&x, &w, &random(3, &[4], DType::F32)], "bias is f32 [4]");
     refuses(Linear { residual: true, ..op }, &[&x, &w, &x], "residual is f32 [2, 6], expected f32 [2, 3]");
     refuses(op, &[&x, &w, &x], "3 inputs, expected 2");
@@ -390,7 +391,7 @@ proptest! {
                  residual: bool, half: bool, panels: bool) {
         let weight = if half { DType::BF16 } else { DType::F32 };
         let panels = panels.then_some(Pack { operands: if half { DType::BF16 } else { DType::F32 } });
-        let op = Linear { activation: Activation::None, bias, residual, panels };
+        let op = Linear { activation: Activation::None, bias, residual, panels, narrow: false };
         check(&case(seed, &[rows], k, n, weight, op));
         if panels.is_some() {
             check(&packed(case(seed, &[rows], k, n, weight, op), op, DType::F32));
@@ -452,7 +453,7 @@ fn gradients() {
     {
         for (bias, residual) in [(false, false), (true, true)] {
             let panels = bias.then_some(Pack { operands: DType::F32 });
-            let op = Linear { activation, bias, residual, panels };
+            let op = Linear { activation, bias, residual, panels, narrow: false };
             let case = case(5, &[2, 3], 7, 18, DType::F32, op);
             let wanted: Vec<usize> = (0..case.inputs.len()).collect();
             check_gradients(op, &case.inputs, &wanted, 1e-5, |all| case.expected(all));

@@ -35,6 +35,7 @@ mod mean;
 mod mean_error;
 mod mean_pool;
 mod multiply;
+mod narrow;
 mod nearest_code;
 mod normalize;
 mod optimizer;

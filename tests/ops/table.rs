@@ -4,11 +4,11 @@
 
 #![allow(dead_code)] // The benches use what the tests do not, and the other way round.
 
-use fqgan::Result;
 use fqgan::backend::cpu::{Cpu, Isa, Pool};
 use fqgan::backend::{Device, Workspace};
 use fqgan::exec::{Cost, Cx, Eager, Exec, Op, Param};
 use fqgan::tensor::{DType, Desc, Tensor};
+use fqgan::{Result, Status};
 use half::{bf16, f16};
 use std::sync::Arc;
 
@@ -165,6 +165,16 @@ pub fn check(case: &Case) {
     }
     #[cfg(feature = "cuda")]
     crate::cuda::check(case, &expected);
+}
+
+/// A case of values of bf16, which a GPU takes and the processor refuses.
+#[track_caller]
+pub fn check_narrow(case: &Case) {
+    let refused = on(&device(Isa::best(), 1), |e| case.run(e).err());
+    let refused = refused.unwrap_or_else(|| panic!("{}: the processor took it", case.name));
+    assert_eq!(refused.status(), Status::Unsupported, "{}: {refused}", case.name);
+    #[cfg(feature = "cuda")]
+    crate::cuda::check(case, &(case.oracle)(&case.inputs.iter().map(Wide::of).collect::<Vec<_>>()));
 }
 
 /// The largest relative L2 error is kept.

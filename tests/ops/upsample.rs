@@ -9,7 +9,7 @@ fn four([y, x]: [usize; 2], w: usize) -> [usize; 4] {
     [at, at + 1, at + 2 * w, at + 2 * w + 1]
 }
 
-fn spread(all: &[Wide]) -> Vec<f64> {
+pub fn spread(all: &[Wide]) -> Vec<f64> {
     let [n, h, w, c] = all[0].shape[..] else { panic!() };
     let mut out = vec![0.0; 4 * n * h * w * c];
     for (row, x, channel) in

@@ -17,6 +17,12 @@ pub struct Status(pub c_int);
 impl Status {
     /// All went well.
     pub const SUCCESS: Status = Status(0);
+
+    /// Whether the library can do such a thing, but not for this type, shape or device: `CUDNN_STATUS_NOT_SUPPORTED` and
+    /// its subdivisions.
+    pub fn is_not_supported(self) -> bool {
+        (3000..4000).contains(&self.0)
+    }
 }
 
 /// `cudnnDataType_t`.
@@ -32,6 +38,12 @@ pub const TENSOR_NHWC: c_int = 1;
 pub const CROSS_CORRELATION: c_int = 1;
 /// `cudnnDeterminism_t`: the same input gives the same bits.
 pub const DETERMINISTIC: c_int = 1;
+/// `cudnnConvolutionFwdAlgo_t`: the one that may add a bias and a residual where nothing else follows.
+pub const IMPLICIT_PRECOMP_GEMM: c_int = 1;
+/// `cudnnActivationMode_t`: none.
+pub const ACTIVATION_IDENTITY: c_int = 5;
+/// `cudnnNanPropagation_t`: what is not a number stays.
+pub const PROPAGATE_NAN: c_int = 1;
 /// `cudnnMathType_t`: tensor cores for operands of 16 bits.
 pub const TENSOR_OP_MATH: c_int = 1;
 /// `cudnnMathType_t`: no tensor cores, and so no rounding of f32 to TF32.
@@ -57,6 +69,8 @@ handles! {
     FilterDescriptor;
     /// `cudnnConvolutionDescriptor_t`.
     ConvolutionDescriptor;
+    /// `cudnnActivationDescriptor_t`.
+    ActivationDescriptor;
 }
 
 /// `cudnnConvolutionFwdAlgoPerf_t`, and those of both gradients, which have the same members.
@@ -195,6 +209,38 @@ functions! {
         workspace: *mut c_void,
         workspace_bytes: usize,
         beta: *const c_void,
+        y: TensorDescriptor,
+        y_at: *mut c_void,
+    ) -> Status;
+    /// Makes a description of what follows a convolution.
+    fn cudnnCreateActivationDescriptor(descriptor: *mut ActivationDescriptor) -> Status;
+    /// Says what that is.
+    fn cudnnSetActivationDescriptor(
+        descriptor: ActivationDescriptor,
+        mode: c_int,
+        nan: c_int,
+        coefficient: f64,
+    ) -> Status;
+    /// Gives it back.
+    fn cudnnDestroyActivationDescriptor(descriptor: ActivationDescriptor) -> Status;
+    /// y = activation(alpha1 conv(x, w) + alpha2 z + bias).
+    fn cudnnConvolutionBiasActivationForward(
+        handle: Handle,
+        alpha1: *const c_void,
+        x: TensorDescriptor,
+        x_at: *const c_void,
+        w: FilterDescriptor,
+        w_at: *const c_void,
+        convolution: ConvolutionDescriptor,
+        algo: c_int,
+        workspace: *mut c_void,
+        workspace_bytes: usize,
+        alpha2: *const c_void,
+        z: TensorDescriptor,
+        z_at: *const c_void,
+        bias: TensorDescriptor,
+        bias_at: *const c_void,
+        activation: ActivationDescriptor,
         y: TensorDescriptor,
         y_at: *mut c_void,
     ) -> Status;

@@ -1,12 +1,14 @@
 //! Convolutions, by cuDNN 9. The library is found at run time, at the first convolution. For each shape the fastest
-//! algorithm that gives the same bits each time is picked once and kept; its workspace is of the call's own memory.
+//! algorithm that gives the same bits each time is picked once and kept; its workspace is of the call's own memory. Where
+//! that algorithm is the one that can add what follows while it writes, it does.
 
 use super::Cuda;
 use crate::backend::Workspace;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Desc, Tensor};
 use cudnn_sys::{
-    AlgorithmPerf, ConvolutionDescriptor, Cudnn, FilterDescriptor, Handle, Status, TensorDescriptor,
+    ActivationDescriptor, AlgorithmPerf, ConvolutionDescriptor, Cudnn, FilterDescriptor, Handle, Status,
+    TensorDescriptor,
 };
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
@@ -44,8 +46,11 @@ struct Plan {
     y: TensorDescriptor,
     w: FilterDescriptor,
     convolution: ConvolutionDescriptor,
+    bias: TensorDescriptor,
     algorithm: c_int,
     workspace: usize,
+    /// Whether bias and residual are added by the same call.
+    fused: bool,
 }
 
 #[derive(Default)]
@@ -54,6 +59,8 @@ pub(super) struct Dnn(Mutex<Option<Opened>>);
 struct Opened {
     library: Cudnn,
     handle: Handle,
+    /// None: what follows a convolution is an operation of its own.
+    identity: ActivationDescriptor,
     plans: HashMap<(Convolution, Part), Plan>,
 }
 
@@ -72,14 +79,21 @@ impl Opened {
         // SAFETY: these names are cuDNN's, or the emulated device's own.
         let library = unsafe { Cudnn::open(only.as_ref().map_or(names, |only| only)) };
         let library = library.map_err(|why| Error::device(format!("cuDNN 9 is not installed: {why}")))?;
-        let mut opened = Opened { library, handle: Handle(null_mut()), plans: HashMap::new() };
-        let mut handle = Handle(null_mut());
-        // SAFETY: writes a handle, which is then given the device's own stream.
+        let (none, identity) = (Handle(null_mut()), ActivationDescriptor(null_mut()));
+        let mut opened = Opened { library, handle: none, identity, plans: HashMap::new() };
+        let mut handle = none;
+        // SAFETY: writes a handle, which is then given the device's own stream, and a descriptor.
         unsafe {
             opened.check("opening cuDNN", opened.library.cudnnCreate(&mut handle))?;
             opened.handle = handle;
             opened
                 .check("opening cuDNN", opened.library.cudnnSetStream(handle, cuda.driver.stream().cast()))?;
+            let mut identity = opened.identity;
+            opened.check("opening cuDNN", opened.library.cudnnCreateActivationDescriptor(&mut identity))?;
+            opened.identity = identity;
+            let (mode, nan) = (cudnn_sys::ACTIVATION_IDENTITY, cudnn_sys::PROPAGATE_NAN);
+            let set = opened.library.cudnnSetActivationDescriptor(identity, mode, nan, 0.0);
+            opened.check("opening cuDNN", set)?;
         }
         Ok(opened)
     }
@@ -102,8 +116,10 @@ impl Opened {
             y: TensorDescriptor(null_mut()),
             w: FilterDescriptor(null_mut()),
             convolution: ConvolutionDescriptor(null_mut()),
+            bias: TensorDescriptor(null_mut()),
             algorithm: 0,
             workspace: 0,
+            fused: false,
         };
         let nhwc = cudnn_sys::TENSOR_NHWC;
         let [n, h, w, c, k, r] = [int(n)?, int(h)?, int(w)?, int(c)?, int(k)?, int(r)?];
@@ -117,6 +133,8 @@ impl Opened {
             check(library.cudnnSetTensor4dDescriptor(plan.x, nhwc, kind, n, c, h, w))?;
             check(library.cudnnCreateTensorDescriptor(&mut plan.y))?;
             check(library.cudnnSetTensor4dDescriptor(plan.y, nhwc, kind, n, k, oh, ow))?;
+            check(library.cudnnCreateTensorDescriptor(&mut plan.bias))?;
+            check(library.cudnnSetTensor4dDescriptor(plan.bias, nhwc, kind, 1, k, 1, 1))?;
             check(library.cudnnCreateFilterDescriptor(&mut plan.w))?;
             check(library.cudnnSetFilter4dDescriptor(plan.w, kind, nhwc, k, c, r, s))?;
             check(library.cudnnCreateConvolutionDescriptor(&mut plan.convolution))?;
@@ -161,6 +179,7 @@ impl Opened {
         let picked =
             picked.ok_or_else(|| Error::unsupported(format!("cuDNN has no algorithm for {of:?}")))?;
         (plan.algorithm, plan.workspace) = (picked.algo, picked.memory);
+        plan.fused = part == Part::Output && picked.algo == cudnn_sys::IMPLICIT_PRECOMP_GEMM;
         Ok(plan)
     }
 }
@@ -172,8 +191,12 @@ impl Drop for Opened {
             for plan in self.plans.values() {
                 let _ = self.library.cudnnDestroyTensorDescriptor(plan.x);
                 let _ = self.library.cudnnDestroyTensorDescriptor(plan.y);
+                let _ = self.library.cudnnDestroyTensorDescriptor(plan.bias);
                 let _ = self.library.cudnnDestroyFilterDescriptor(plan.w);
                 let _ = self.library.cudnnDestroyConvolutionDescriptor(plan.convolution);
+            }
+            if !self.identity.0.is_null() {
+                let _ = self.library.cudnnDestroyActivationDescriptor(self.identity);
             }
             if !self.handle.0.is_null() {
                 let _ = self.library.cudnnDestroy(self.handle);
@@ -183,7 +206,8 @@ impl Drop for Opened {
 }
 
 impl Cuda {
-    /// y (n, oh, ow, k) = x convolved by w (k, r, s, c).
+    /// y (n, oh, ow, k) = x convolved by w (k, r, s, c). True if a bias (k), when there is one, and a residual as large as
+    /// y are added to it already; they are of the convolution's type.
     ///
     /// # Errors
     /// `Device` when cuDNN is missing or fails, `OutOfMemory`; `Internal` for tensors of other sizes.
@@ -192,9 +216,17 @@ impl Cuda {
         workspace: &Workspace,
         of: &Convolution,
         [x, w]: [&Tensor; 2],
+        [bias, residual]: [Option<&Tensor>; 2],
         y: &mut Tensor,
-    ) -> Result<()> {
-        self.run(workspace, of, Part::Output, [x, w], y)
+    ) -> Result<bool> {
+        let outputs = of.x[0] * of.out[0] * of.out[1] * of.filter[0];
+        for (tensor, count) in bias.iter().zip([of.filter[0]]).chain(residual.iter().zip([outputs])) {
+            if tensor.shape().count() != count || tensor.dtype() != of.dtype || !tensor.storage().on_device()
+            {
+                return Err(Error::internal(format!("{} after {of:?}, expected {count}", tensor.desc())));
+            }
+        }
+        self.run(workspace, of, Part::Output, [x, w], bias.map(|bias| (bias, residual)), y)
     }
 
     /// dx (n, h, w, c) of w (k, r, s, c) and dy (n, oh, ow, k).
@@ -208,7 +240,7 @@ impl Cuda {
         [w, dy]: [&Tensor; 2],
         dx: &mut Tensor,
     ) -> Result<()> {
-        self.run(workspace, of, Part::Data, [w, dy], dx)
+        self.run(workspace, of, Part::Data, [w, dy], None, dx).map(|_| ())
     }
 
     /// dw (k, r, s, c) of x (n, h, w, c) and dy (n, oh, ow, k).
@@ -222,7 +254,7 @@ impl Cuda {
         [x, dy]: [&Tensor; 2],
         dw: &mut Tensor,
     ) -> Result<()> {
-        self.run(workspace, of, Part::Filter, [x, dy], dw)
+        self.run(workspace, of, Part::Filter, [x, dy], None, dw).map(|_| ())
     }
 
     fn run(
@@ -231,8 +263,9 @@ impl Cuda {
         of: &Convolution,
         part: Part,
         [a, b]: [&Tensor; 2],
+        after: Option<(&Tensor, Option<&Tensor>)>,
         out: &mut Tensor,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let ([n, h, w, c], [k, r, s], [oh, ow]) = (of.x, of.filter, of.out);
         let (pixels, filter, outputs) = (n * h * w * c, k * r * s * c, n * oh * ow * k);
         let counts = match part {
@@ -247,7 +280,8 @@ impl Cuda {
             }
         }
         if pixels == 0 || outputs == 0 {
-            return self.zero(out);
+            self.zero(out)?;
+            return Ok(false);
         }
         // The library's stream stays the device's.
         self.driver.not_while_capturing("a convolution")?;
@@ -261,15 +295,50 @@ impl Cuda {
             let plan = opened.plan(of, part)?;
             opened.plans.insert((*of, part), plan);
         }
-        let plan = opened.plans.get(&(*of, part)).ok_or_else(|| Error::internal("a plan was lost"))?;
+        let plan = opened.plans.get_mut(&(*of, part)).ok_or_else(|| Error::internal("a plan was lost"))?;
         let mut scratch = workspace.tensor(Desc::plain([plan.workspace], DType::U8))?;
         let (one, zero) = (1.0f32, 0.0f32);
         let (one, zero) = ((&raw const one).cast::<c_void>(), (&raw const zero).cast::<c_void>());
         let at = |t: &Tensor| t.storage().as_ptr().cast::<c_void>();
         let (a, b, to) = (at(a), at(b), out.storage_mut().unique_address()? as *mut c_void);
         let memory = scratch.storage_mut().unique_address()? as *mut c_void;
-        let Plan { x, y, w, convolution: it, algorithm, workspace: bytes } = *plan;
+        let Plan { x, y, w, convolution: it, algorithm, workspace: bytes, .. } = *plan;
         let (library, handle) = (&opened.library, opened.handle);
+        if let Some((bias, residual)) = after.filter(|_| plan.fused) {
+            // Where there is no residual, y stands for it, times zero.
+            let (factor, z) = match residual {
+                Some(residual) => (one, at(residual)),
+                None => (zero, to.cast_const()),
+            };
+            // SAFETY: as below; bias and residual are as large as the descriptors say too, which `convolve` checked.
+            let status = unsafe {
+                library.cudnnConvolutionBiasActivationForward(
+                    handle,
+                    one,
+                    x,
+                    a,
+                    w,
+                    b,
+                    it,
+                    algorithm,
+                    memory,
+                    bytes,
+                    factor,
+                    y,
+                    z,
+                    plan.bias,
+                    at(bias),
+                    opened.identity,
+                    y,
+                    to,
+                )
+            };
+            if !status.is_not_supported() {
+                return opened.check("a convolution with a bias", status).map(|()| true);
+            }
+            // Not of this shape, and not the next time either.
+            plan.fused = false;
+        }
         // SAFETY: the tensors are memory of this device's, as large as the descriptors say, which was checked above;
         // the factors are read in the call; the workspace goes back to the arena in the stream's order.
         let status = unsafe {
@@ -285,6 +354,6 @@ impl Cuda {
                 ),
             }
         };
-        opened.check("a convolution", status)
+        opened.check("a convolution", status).map(|()| false)
     }
 }

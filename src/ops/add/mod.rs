@@ -14,7 +14,7 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// The elementwise sum.
 ///
-/// Inputs: a f32 of any shape; b f32, whose shape is a suffix of a's. Output: as a.
+/// Inputs: a f32 of any shape; b f32, whose shape is a suffix of a's. Output: as a. On a GPU both may be bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Add;
 
@@ -23,8 +23,8 @@ impl Op for Add {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [a, b] = inputs::<2>(all)?;
-        expect_type("a", &a, &[DType::F32])?;
-        expect_type("b", &b, &[DType::F32])?;
+        expect_type("a", &a, &[DType::F32, DType::BF16])?;
+        expect_type("b", &b, &[a.dtype])?;
         if !a.shape.ends_with(&b.shape) {
             return Err(Error::invalid(format!(
                 "b has shape {}, expected {} or what is left of it without leading axes",
@@ -43,6 +43,7 @@ impl Op for Add {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::add(cuda, all[0], all[1], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::add(cpu, all[0], all[1], &mut outputs[0]),
         }
     }

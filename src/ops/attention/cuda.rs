@@ -9,6 +9,8 @@ use crate::tensor::{DType, Desc, Tensor};
 
 const THREADS: u32 = 128;
 const TILE: usize = 32;
+/// The same of tensor cores, which multiply 16 queries a warp.
+const TILE_BF16: usize = 64;
 
 /// Queries, keys and values: where they are, and how far tokens are apart.
 struct Inputs {
@@ -19,7 +21,7 @@ struct Inputs {
 impl Inputs {
     /// Of one packed tensor or of three; d channels each.
     fn new(all: &[&Tensor], d: usize) -> Result<Inputs> {
-        let packed = |i: usize| Ok(Arg::read(all[0])?.after(4 * i * d));
+        let packed = |i: usize| Ok(Arg::read(all[0])?.after(all[0].dtype().size() * i * d));
         match all.len() {
             1 => Ok(Inputs { at: [packed(0)?, packed(1)?, packed(2)?], stride: 3 * d }),
             _ => {
@@ -82,9 +84,27 @@ pub(super) fn attention(
     all: &[&Tensor],
     out: &mut Tensor,
 ) -> Result<()> {
-    let shape = Shape::new(op, cx, out.desc())?;
+    let mut shape = Shape::new(op, cx, out.desc())?;
     let d = out.shape().last().copied().unwrap_or(0);
-    shape.forward(cuda, &Inputs::new(all, d)?, Arg::write(out)?, Arg::NONE)
+    if out.dtype() == DType::F32 {
+        return shape.forward(cuda, &Inputs::new(all, d)?, Arg::write(out)?, Arg::NONE);
+    }
+    let kernel = match d / op.heads {
+        64 => "fqgan_attention_bf16_forward64",
+        128 => "fqgan_attention_bf16_forward128",
+        // No tensor cores for this width.
+        _ => {
+            let convert = |t: &&Tensor| cuda.convert(cx.workspace, t, DType::F32);
+            let wide = all.iter().map(convert).collect::<Result<Vec<_>>>()?;
+            let mut to = cx.workspace.tensor(Desc { dtype: DType::F32, ..*out.desc() })?;
+            attention(op, cx, cuda, &wide.iter().collect::<Vec<_>>(), &mut to)?;
+            return cuda.convert_into(&to, out);
+        }
+    };
+    shape.launch.grid[0] = out.shape()[1].div_ceil(TILE_BF16) as u32;
+    let Inputs { at: [q, k, v], stride } = Inputs::new(all, d)?;
+    let args = [q, k, v, Arg::write(out)?, Arg::NONE, shape.tokens, stride.into(), shape.causal];
+    cuda.launch(kernel, shape.launch, &args)
 }
 
 /// `all` are the forward's inputs, `to` where their gradients go: as many, and laid out alike.

@@ -17,7 +17,7 @@ use crate::tensor::{DType, Desc, Tensor};
 ///
 /// Inputs: either qkv (b, t, 3 * d) f32, q then k then v along the last axis, as PyTorch's `in_proj_weight`
 /// makes it; or q, k and v, each (b, t, d) f32. Head i has channels i * head_dim.. of each, head_dim being
-/// d / heads. Output: (b, t, d) f32.
+/// d / heads. Output: (b, t, d) f32. On a GPU all may be bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
     /// Heads; divides d.
@@ -33,7 +33,7 @@ impl Op for Attention {
         let [b, t, d] = match all {
             [qkv] => {
                 let [b, t, width] = dims("qkv", qkv)?;
-                expect_type("qkv", qkv, &[DType::F32])?;
+                expect_type("qkv", qkv, &[DType::F32, DType::BF16])?;
                 if !width.is_multiple_of(3) {
                     return Err(Error::invalid(format!(
                         "qkv has {width} channels, expected a multiple of 3"
@@ -43,8 +43,8 @@ impl Op for Attention {
             }
             [q, k, v] => {
                 for (name, desc) in [("q", q), ("k", k), ("v", v)] {
-                    expect_type(name, desc, &[DType::F32])?;
-                    if desc.shape != q.shape {
+                    expect_type(name, desc, &[DType::F32, DType::BF16])?;
+                    if desc.shape != q.shape || desc.dtype != q.dtype {
                         return Err(Error::invalid(format!("{name} is {desc}, q is {q}")));
                     }
                 }
@@ -55,7 +55,7 @@ impl Op for Attention {
         if self.heads == 0 || d == 0 || !d.is_multiple_of(self.heads) {
             return Err(Error::invalid(format!("{d} channels do not divide into {} heads", self.heads)));
         }
-        Ok([Desc::plain([b, t, d], DType::F32)])
+        Ok([Desc::plain([b, t, d], all[0].dtype)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -70,6 +70,7 @@ impl Op for Attention {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::attention(self, cx, cuda, all, &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::attention(self, cx, cpu, all, &mut outputs[0]),
         }
     }

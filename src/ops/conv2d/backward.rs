@@ -62,7 +62,8 @@ fn input_gradient(op: &Conv2d, g: &Geometry, e: &Eager<'_>, weight: &Tensor, dy:
     let (height, width) = (g.h << g.up, g.w << g.up);
     #[cfg(feature = "cuda")]
     if let Device::Cuda(_) = e.cx().device {
-        let [du] = e.run(&super::cuda::DataGradient(*g), &[weight, dy])?;
+        let rule = super::cuda::DataGradient { geometry: *g, operands: op.operands };
+        let [du] = e.run(&rule, &[weight, dy])?;
         return folded(g, e, du);
     }
     // Rows of the gradient, set apart, and the zeros around them that make `height` rows of the result.

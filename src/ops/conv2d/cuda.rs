@@ -23,11 +23,17 @@ const NARROW: usize = 16;
 /// The weight in the order that cuDNN reads, kept in the GPU's memory.
 pub(super) fn pack(cuda: &Cuda, weight: &Tensor, operands: DType) -> Result<Tensor> {
     let [_, c, ..] = dims::<4>("weight", weight.desc())?;
-    let wide = operands == DType::BF16 && c >= NARROW && c.is_multiple_of(2);
-    let operands = if wide { DType::BF16 } else { DType::F32 };
     let memory = cuda.memory();
     let kept = cuda.upload(weight, memory)?;
-    turned(cuda, memory, &cuda.convert(memory, &kept, operands)?)
+    turned(cuda, memory, &cuda.convert(memory, &kept, factors(operands, c))?)
+}
+
+/// The type that is multiplied in, of c channels.
+fn factors(operands: DType, c: usize) -> DType {
+    match operands {
+        DType::BF16 if c >= NARROW && c.is_multiple_of(2) => DType::BF16,
+        _ => DType::F32,
+    }
 }
 
 /// A weight (k, c, r, s) in the order (k, r, s, c).
@@ -120,37 +126,52 @@ pub(super) fn forward(
     let own;
     let weight = match weight.desc().layout {
         Layout::Plain => {
-            own = turned(cuda, cx.workspace, weight)?;
+            let memory = cx.workspace;
+            own = turned(cuda, memory, &cuda.convert(memory, weight, factors(op.operands, g.c))?)?;
             &own
         }
         Layout::Packed(_) => weight,
     };
-    let frame = Frame::new(g, weight.dtype());
-    let u = frame.around(cx, cuda, &cuda.convert(cx.workspace, &u, weight.dtype())?)?;
-    if weight.dtype() == DType::F32 {
-        cuda.convolve(cx.workspace, &frame.convolution, [&u, weight], out)?;
-        return after(cuda, bias, rest.last().filter(|_| op.residual), None, out);
+    let (factor, kept) = (weight.dtype(), out.dtype());
+    let frame = Frame::new(g, factor);
+    let u = frame.around(cx, cuda, &cuda.convert(cx.workspace, &u, factor)?)?;
+    let of = |dtype| match rest.last().filter(|_| op.residual) {
+        Some(residual) => cuda.convert(cx.workspace, residual, dtype).map(Some),
+        None => Ok(None),
+    };
+    if factor == kept {
+        let (own, residual) = (cuda.convert(cx.workspace, bias, kept)?, of(kept)?);
+        let added = [Some(&own), residual.as_ref()];
+        return match cuda.convolve(cx.workspace, &frame.convolution, [&u, weight], added, out)? {
+            true => Ok(()),
+            false => after(cuda, bias, residual.as_ref(), None, out),
+        };
     }
-    let mut narrow = cx.workspace.tensor(Desc { dtype: weight.dtype(), ..*out.desc() })?;
-    cuda.convolve(cx.workspace, &frame.convolution, [&u, weight], &mut narrow)?;
-    let wide = cuda.convert(cx.workspace, &narrow, DType::F32)?;
-    after(cuda, bias, rest.last().filter(|_| op.residual), Some(&wide), out)
+    // Products of one type, of which values of the other are made.
+    let mut y = cx.workspace.tensor(Desc { dtype: factor, ..*out.desc() })?;
+    cuda.convolve(cx.workspace, &frame.convolution, [&u, weight], [None; 2], &mut y)?;
+    let y = cuda.convert(cx.workspace, &y, kept)?;
+    after(cuda, bias, of(kept)?.as_ref(), Some(&y), out)
 }
 
 /// out = y + bias + residual; y is `out` itself where it is not given.
 fn after(
     cuda: &Cuda,
     bias: &Tensor,
-    residual: Option<&&Tensor>,
+    residual: Option<&Tensor>,
     y: Option<&Tensor>,
     out: &mut Tensor,
 ) -> Result<()> {
     let (count, k) = (out.shape().count(), bias.shape().count());
+    let kernel = match out.dtype() {
+        DType::BF16 => "fqgan_linear_after_bf16",
+        _ => "fqgan_linear_after_f32",
+    };
     let to = Arg::write(out)?;
     let y = y.map_or(Ok(to), Arg::read)?;
-    let residual = residual.map_or(Ok(Arg::NONE), |r| Arg::read(r))?;
+    let residual = residual.map_or(Ok(Arg::NONE), Arg::read)?;
     let args = [y, Arg::NONE, Arg::read(bias)?, residual, to, count.into(), int(k)?, 0i32.into()];
-    cuda.launch("fqgan_linear_after_f32", Launch::over(count, THREADS), &args)
+    cuda.launch(kernel, Launch::over(count, THREADS), &args)
 }
 
 /// The sums of an output for a GroupNorm, see [`super::WithSums`].
@@ -161,25 +182,34 @@ pub(super) fn sums(g: &Geometry, cuda: &Cuda, out: &Tensor, sums: &mut Tensor) -
     }
     let args = [Arg::read(out)?, Arg::write(sums)?, int(positions)?, int(PART)?, int(g.k)?];
     let tile = Tile::new(g.k, out.dtype().size());
-    cuda.launch("fqgan_group_norm_sums_f32", tile.launch(positions, PART, g.n), &args)
+    let kernel = match out.dtype() {
+        DType::BF16 => "fqgan_group_norm_sums_bf16",
+        _ => "fqgan_group_norm_sums_f32",
+    };
+    cuda.launch(kernel, tile.launch(positions, PART, g.n), &args)
 }
 
 /// The gradient of what is convolved, after up-sampling.
 ///
 /// Inputs: the weight (k, c, r, s) and the output's gradient. Output: (n, h, w, c).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct DataGradient(pub Geometry);
+pub(super) struct DataGradient {
+    pub geometry: Geometry,
+    /// Of the products.
+    pub operands: DType,
+}
 
 impl Op for DataGradient {
     const NAME: &'static str = "conv2d";
 
     fn outputs(&self, _: &[Desc]) -> Result<[Desc; 1]> {
-        let Geometry { n, h, w, c, up, .. } = self.0;
+        let Geometry { n, h, w, c, up, .. } = self.geometry;
         Ok([Desc::plain([n, h << up, w << up, c], DType::F32)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
-        let (taps, outputs) = ((self.0.c * self.0.r * self.0.s) as f64, all[1].shape.count() as f64);
+        let Geometry { c, r, s, .. } = self.geometry;
+        let (taps, outputs) = ((c * r * s) as f64, all[1].shape.count() as f64);
         Cost { flops: 2.0 * outputs * taps, bytes: 4.0 * (outputs + all[0].shape.count() as f64) }
     }
 
@@ -187,13 +217,17 @@ impl Op for DataGradient {
         let (Device::Cuda(cuda), [weight, dy], [dx]) = (cx.device, all, outputs) else {
             return Err(cx.unsupported(Self::NAME, all[0].desc()));
         };
-        let frame = Frame::new(&self.0, DType::F32);
-        let weight = turned(cuda, cx.workspace, weight)?;
-        let Some([_, _, top, left]) = frame.own else {
-            return cuda.data_gradient(cx.workspace, &frame.convolution, [&weight, dy], dx);
-        };
-        let mut framed = cx.workspace.tensor(Desc::plain(frame.convolution.x, DType::F32))?;
-        cuda.data_gradient(cx.workspace, &frame.convolution, [&weight, dy], &mut framed)?;
+        let factor = factors(self.operands, self.geometry.c);
+        let frame = Frame::new(&self.geometry, factor);
+        let convert = |t| cuda.convert(cx.workspace, t, factor);
+        let (weight, dy) = (turned(cuda, cx.workspace, &convert(weight)?)?, convert(dy)?);
+        if frame.own.is_none() && factor == DType::F32 {
+            return cuda.data_gradient(cx.workspace, &frame.convolution, [&weight, &dy], dx);
+        }
+        let mut framed = cx.workspace.tensor(Desc::plain(frame.convolution.x, factor))?;
+        cuda.data_gradient(cx.workspace, &frame.convolution, [&weight, &dy], &mut framed)?;
+        let Some([_, _, top, left]) = frame.own else { return cuda.convert_into(&framed, dx) };
+        let framed = cuda.convert(cx.workspace, &framed, DType::F32)?;
         let back = |before: usize| i32::try_from(before).map_or(i32::MIN, |before| -before);
         self::frame(cuda, &framed, dx, [back(top), back(left)])
     }
@@ -210,11 +244,13 @@ pub(super) fn filter_gradient(
     let ([n, h, w, c], [_, oh, ow, k]) = (dims("x", u.desc())?, dims("gradient", dy.desc())?);
     let ([r, s], FilterGradient { stride, top, left, .. }) = (op.kernel, *op);
     let g = Geometry { n, h, w, c, k, r, s, oh, ow, stride, top, left, up: 0 };
-    let frame = Frame::new(&g, DType::F32);
-    let u = frame.around(cx, cuda, u)?;
-    let mut dw = cx.workspace.tensor(Desc::plain([k, r, s, c], DType::F32))?;
-    cuda.filter_gradient(cx.workspace, &frame.convolution, [&u, dy], &mut dw)?;
-    turn(cuda, &dw, out, [r * s, c])
+    let factor = factors(op.operands, c);
+    let frame = Frame::new(&g, factor);
+    let convert = |t| cuda.convert(cx.workspace, t, factor);
+    let (u, dy) = (frame.around(cx, cuda, &convert(u)?)?, convert(dy)?);
+    let mut dw = cx.workspace.tensor(Desc::plain([k, r, s, c], factor))?;
+    cuda.filter_gradient(cx.workspace, &frame.convolution, [&u, &dy], &mut dw)?;
+    turn(cuda, &cuda.convert(cx.workspace, &dw, DType::F32)?, out, [r * s, c])
 }
 
 fn lost() -> Error {

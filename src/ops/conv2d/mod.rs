@@ -32,8 +32,8 @@ pub struct Norm {
 /// A convolution.
 ///
 /// Inputs: x (n, h, w, c) f32; weight (k, c, r, s), plain f32 or made by [`Pack`]; bias (k) f32; then, as
-/// configured, the coefficients (n, 2, c) of [`super::group_norm::Coefficients`] and the residual, shaped as the
-/// output. Output: (n, oh, ow, k) f32.
+/// configured, the coefficients (n, 2, c) f32 of [`super::group_norm::Coefficients`] and the residual, shaped as the
+/// output, f32. Output: (n, oh, ow, k) f32. On a GPU x and the residual may be bf16, and so is the output if `narrow`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2d {
     /// Step between outputs, at least 1.
@@ -48,6 +48,8 @@ pub struct Conv2d {
     pub residual: bool,
     /// Of a plain weight, and of the rule: F32, or BF16 as [`Pack`] has it.
     pub operands: DType,
+    /// Whether the output is bf16: on a GPU, where nothing is remembered for the rule.
+    pub narrow: bool,
 }
 
 impl Conv2d {
@@ -55,7 +57,8 @@ impl Conv2d {
     pub fn same(kernel: usize) -> Conv2d {
         let p = kernel / 2;
         let (norm, residual) = (None, false);
-        Conv2d { stride: 1, padding: [p; 4], upsample: false, norm, residual, operands: DType::F32 }
+        let (upsample, narrow, operands) = (false, false, DType::F32);
+        Conv2d { stride: 1, padding: [p; 4], upsample, norm, residual, operands, narrow }
     }
 
     /// How the weight of this convolution is packed.
@@ -139,13 +142,23 @@ impl Geometry {
     }
 }
 
+/// What the processor computes is f32.
+fn on_processor(op: &Conv2d, cx: Cx<'_>, all: &[&Tensor]) -> Result<()> {
+    let residual = *all.last().filter(|_| op.residual).unwrap_or(&all[0]);
+    match [all[0], residual].into_iter().find(|t| t.dtype() != DType::F32) {
+        Some(narrow) => Err(cx.unsupported("conv2d", narrow.desc())),
+        None if op.narrow => Err(cx.unsupported("conv2d", &Desc { dtype: DType::BF16, ..*all[0].desc() })),
+        None => Ok(()),
+    }
+}
+
 impl Op for Conv2d {
     const NAME: &'static str = "conv2d";
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let (first, rest) = all.split_at(all.len().min(3));
         let [x, weight, bias] = inputs::<3>(first)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         if weight.layout == Layout::Plain {
             expect_type("weight", &weight, &[DType::F32])?;
         }
@@ -163,12 +176,14 @@ impl Op for Conv2d {
             expect("coefficients", next()?, &[g.n, 2, g.c], DType::F32)?;
         }
         if self.residual {
-            expect("residual", next()?, &g.output(), DType::F32)?;
+            let residual = next()?;
+            expect_type("residual", residual, &[DType::F32, DType::BF16])?;
+            expect("residual", residual, &g.output(), residual.dtype)?;
         }
         if rest.next().is_some() {
             return Err(Error::internal(format!("{} inputs, expected fewer", all.len())));
         }
-        Ok([Desc::plain(g.output(), DType::F32)])
+        Ok([Desc::plain(g.output(), if self.narrow { DType::BF16 } else { DType::F32 })])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -188,7 +203,10 @@ impl Op for Conv2d {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(self, &g, cx, cuda, all, &mut outputs[0]),
-            Device::Cpu(cpu) => cpu::forward(self, &g, cx, cpu, all, &mut outputs[0], None),
+            Device::Cpu(cpu) => {
+                on_processor(self, cx, all)?;
+                cpu::forward(self, &g, cx, cpu, all, &mut outputs[0], None)
+            }
         }
     }
 
@@ -222,7 +240,10 @@ impl Op<2> for WithSums {
                 cuda::forward(&self.0, &g, cx, cuda, all, out)?;
                 cuda::sums(&g, cuda, out, sums)
             }
-            Device::Cpu(cpu) => cpu::forward(&self.0, &g, cx, cpu, all, out, Some(sums)),
+            Device::Cpu(cpu) => {
+                on_processor(&self.0, cx, all)?;
+                cpu::forward(&self.0, &g, cx, cpu, all, out, Some(sums))
+            }
         }
     }
 

@@ -10,7 +10,11 @@ pub(super) fn forward(eps: f32, cuda: &Cuda, all: &[&Tensor], out: &mut Tensor) 
     let rows = all[0].shape().count() / c;
     let [x, weight, bias] = [Arg::read(all[0])?, Arg::read(all[1])?, Arg::read(all[2])?];
     let args = [x, weight, bias, Arg::write(out)?, rows.into(), int(c)?, eps.into()];
-    cuda.launch("fqgan_layer_norm_forward_f32", warp_rows(rows), &args)
+    let kernel = match all[0].dtype() {
+        DType::BF16 => "fqgan_layer_norm_forward_bf16",
+        _ => "fqgan_layer_norm_forward_f32",
+    };
+    cuda.launch(kernel, warp_rows(rows), &args)
 }
 
 pub(super) fn backward(

@@ -31,9 +31,15 @@ pub(super) fn linear(op: &Linear, cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out:
         Layout::Plain => op.panels.map_or(DType::F32, |pack| pack.operands),
         _ => weight.dtype(),
     };
+    if op.narrow {
+        return narrow(op, cx, cuda, ([x, weight], operands), [scale, bias, residual], out);
+    }
+    let wide = residual.map(|r| cuda.convert(cx.workspace, r, DType::F32)).transpose()?;
+    let residual = wide.as_ref();
     if operands == DType::F32
         && let Some(kernel) = few(weight.dtype(), rows(out))
     {
+        let x = &cuda.convert(cx.workspace, x, DType::F32)?;
         let layer = Few { x, weight, up: None, scales: [scale, None], bias, residual };
         return layer.launch(cuda, kernel, op.activation, out);
     }
@@ -57,6 +63,30 @@ pub(super) fn linear(op: &Linear, cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out:
         number(op.activation).into(),
     ];
     cuda.launch("fqgan_linear_after_f32", Launch::over(count, THREADS), &args)
+}
+
+/// The same to an output of bf16. What follows the product reads it rounded, as it is written.
+fn narrow(
+    op: &Linear,
+    cx: Cx<'_>,
+    cuda: &Cuda,
+    ([x, weight], operands): ([&Tensor; 2], DType),
+    [scale, bias, residual]: [Option<&Tensor>; 3],
+    out: &mut Tensor,
+) -> Result<()> {
+    if operands == DType::BF16 {
+        product(cx, cuda, x, weight, operands, After::default(), out)?;
+    } else {
+        let mut wide = cx.workspace.tensor(Desc { dtype: DType::F32, ..*out.desc() })?;
+        product(cx, cuda, x, weight, operands, After::default(), &mut wide)?;
+        cuda.convert_into(&wide, out)?;
+    }
+    let residual = residual.map(|r| cuda.convert(cx.workspace, r, DType::BF16)).transpose()?;
+    let optional = |t: Option<&Tensor>| t.map_or(Ok(Arg::NONE), Arg::read);
+    let (count, n, to) = (out.shape().count(), weight.shape()[0], Arg::write(out)?);
+    let [scale, bias, residual] = [optional(scale)?, optional(bias)?, optional(residual.as_ref())?];
+    let args = [to, scale, bias, residual, to, count.into(), (n as u32).into(), number(op.activation).into()];
+    cuda.launch("fqgan_linear_after_bf16", Launch::over(count, THREADS), &args)
 }
 
 /// x W^T, with operands of that type, and what follows it: false where that has yet to be done. A plain weight of a narrow

@@ -40,7 +40,7 @@ pub enum Activation {
 ///
 /// Inputs: x (..., k) f32; weight (n, k) plain f32, bf16, f16 or i8, or made by [`Pack`]; for i8, a scale (n) f32 that
 /// each output's row is multiplied with; bias (n) f32 if `bias`; residual (..., n) f32 if `residual`.
-/// Output: (..., n) f32.
+/// Output: (..., n) f32. On a GPU x and the residual may be bf16, and so is the output if `narrow`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Linear {
     /// Applied to x W^T + bias.
@@ -52,11 +52,13 @@ pub struct Linear {
     /// How a plain weight of f32 is put into panels as it is used, if it is: there are many rows of x, and the weight is
     /// another in the next call. Its sums are then those of a packed weight, and the rule's have the same operands.
     pub panels: Option<Pack>,
+    /// Whether the output is bf16: on a GPU, where nothing is remembered for the rule.
+    pub narrow: bool,
 }
 
 /// The extents (n, k) of a weight that x fits.
 fn extents(x: &Desc, weight: &Desc) -> Result<[usize; 2]> {
-    expect_type("x", x, &[DType::F32])?;
+    expect_type("x", x, &[DType::F32, DType::BF16])?;
     expect_type("weight", weight, &[DType::F32, DType::BF16, DType::F16, DType::I8])?;
     match (&x.shape[..], &weight.shape[..]) {
         (&[.., k], &[n, wide]) if k == wide => Ok([n, k]),
@@ -95,11 +97,12 @@ impl Op for Linear {
         let weight = &Desc { layout: pack::unpacked(weight)?, ..*weight };
         let [n, _] = extents(x, weight)?;
         let out = output(x, n)?;
+        let residual = rest.last().filter(|_| self.residual).map_or(DType::F32, |r| r.dtype);
         let row = Desc::plain([n], DType::F32);
         let after = [
             (weight.dtype == DType::I8, "scale", row),
             (self.bias, "bias", row),
-            (self.residual, "residual", out),
+            (self.residual, "residual", Desc { dtype: residual, ..out }),
         ];
         let after = after.into_iter().filter(|(there, _, _)| *there);
         let want = after.clone().count();
@@ -109,7 +112,10 @@ impl Op for Linear {
         for (input, (_, what, desc)) in rest.iter().zip(after) {
             expect(what, input, &desc.shape, desc.dtype)?;
         }
-        Ok([out])
+        if self.residual && residual != DType::BF16 {
+            expect_type("residual", &rest[rest.len() - 1], &[DType::F32])?;
+        }
+        Ok([Desc { dtype: if self.narrow { DType::BF16 } else { DType::F32 }, ..out }])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -120,7 +126,14 @@ impl Op for Linear {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::linear(self, cx, cuda, all, &mut outputs[0]),
-            Device::Cpu(cpu) => cpu::linear(self, cx, cpu, all, &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let residual = *all.last().filter(|_| self.residual).unwrap_or(&all[0]);
+                let of = [all[0], residual, &outputs[0]];
+                if let Some(narrow) = of.into_iter().find(|t| t.dtype() != DType::F32) {
+                    return Err(cx.unsupported(Self::NAME, narrow.desc()));
+                }
+                cpu::linear(self, cx, cpu, all, &mut outputs[0])
+            }
         }
     }
 
@@ -144,6 +157,7 @@ impl Op for SwiGlu {
             return Err(Error::internal(format!("{} inputs, expected x and two weights", all.len())));
         };
         let [n, _] = extents(x, gate)?;
+        expect_type("x", x, &[DType::F32])?;
         expect("up", up, &gate.shape, gate.dtype)?;
         let want = if gate.dtype == DType::I8 { 2 } else { 0 };
         if scales.len() != want {

@@ -2,22 +2,26 @@ use crate::backend::cuda::{Arg, Cuda};
 use crate::error::Result;
 use crate::ops::check::dims;
 use crate::ops::launch::{Tile, int};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
-/// `small` is the smaller of the two, whose pixels the kernel goes through.
-fn launch(cuda: &Cuda, kernel: &str, [x, out]: [Arg; 2], small: [usize; 4]) -> Result<()> {
+/// `small` is the smaller of the two, whose pixels of elements of `size` bytes the kernel goes through.
+fn launch(cuda: &Cuda, kernel: &str, [x, out]: [Arg; 2], small: [usize; 4], size: usize) -> Result<()> {
     let [n, h, w, c] = small;
-    let tile = Tile::new(c, 4);
+    let tile = Tile::new(c, size);
     let args = [x, out, (n * h * w).into(), int(tile.rows())?, int(w)?, int(c)?];
     cuda.launch(kernel, tile.launch(n * h * w, tile.rows(), 1), &args)
 }
 
 pub(super) fn upsample(cuda: &Cuda, x: &Tensor, out: &mut Tensor) -> Result<()> {
     let small = dims("x", x.desc())?;
-    launch(cuda, "fqgan_upsample_forward_f32", [Arg::read(x)?, Arg::write(out)?], small)
+    let kernel = match x.dtype() {
+        DType::BF16 => "fqgan_upsample_forward_bf16",
+        _ => "fqgan_upsample_forward_f32",
+    };
+    launch(cuda, kernel, [Arg::read(x)?, Arg::write(out)?], small, x.dtype().size())
 }
 
 pub(super) fn fold(cuda: &Cuda, x: &Tensor, out: &mut Tensor) -> Result<()> {
     let small = dims("output", out.desc())?;
-    launch(cuda, "fqgan_upsample_fold_f32", [Arg::read(x)?, Arg::write(out)?], small)
+    launch(cuda, "fqgan_upsample_fold_f32", [Arg::read(x)?, Arg::write(out)?], small, 4)
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
-/// (n, h, w, c) to (n, 2 h, 2 w, c), each pixel four times. f32.
+/// (n, h, w, c) to (n, 2 h, 2 w, c), each pixel four times. f32, or on a GPU bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Upsample;
 
@@ -30,10 +30,10 @@ impl Op for Upsample {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
         let [n, h, w, c] = dims("x", &x)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         let twice = |size: usize| size.checked_mul(2);
         let large = twice(h).zip(twice(w)).ok_or_else(|| Error::invalid(format!("x is {x}: too large")))?;
-        Ok([Desc::plain([n, large.0, large.1, c], DType::F32)])
+        Ok([Desc::plain([n, large.0, large.1, c], x.dtype)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -44,6 +44,7 @@ impl Op for Upsample {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::upsample(cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let [n, h, w, c] = dims("x", all[0].desc())?;
                 let x = all[0].data::<f32>()?;

@@ -1,0 +1,127 @@
+//! Values of bf16 between operations, as a GPU keeps them: the cases of each operation again, what it reads rounded before
+//! it is given to the oracle too. The processor refuses them all.
+
+use crate::table::{Case, check_narrow, random};
+use crate::{add, attention, conv2d, layer_norm, linear, upsample};
+use fqgan::ops::attention::Attention;
+use fqgan::ops::conv2d::{Conv2d, Norm};
+use fqgan::ops::linear::{Linear, Pack};
+use fqgan::ops::upsample::Upsample;
+use fqgan::tensor::{DType, Tensor};
+use half::bf16;
+
+/// What rounding of the result, or of one factor, costs; of several, of different sign, not much more.
+const BOUND: f64 = 6e-3;
+
+fn round(tensor: &Tensor) -> Tensor {
+    let values: Vec<bf16> = tensor.data::<f32>().unwrap().iter().map(|&x| bf16::from_f32(x)).collect();
+    Tensor::from_slice(*tensor.shape(), &values).unwrap()
+}
+
+/// The case with these of its inputs rounded.
+fn rounded(mut case: Case, which: &[usize]) -> Case {
+    which.iter().for_each(|&i| case.inputs[i] = round(&case.inputs[i]));
+    case.bound = case.bound.max(BOUND);
+    case
+}
+
+#[test]
+fn of_elements() {
+    for (shape, leading) in
+        [(&[2, 9, 64][..], 1), (&[3, 33, 37], 0), (&[5, 3, 7, 1], 3), (&[1], 0), (&[0, 5], 1)]
+    {
+        check_narrow(&rounded(add::add(1, shape, leading), &[0, 1]));
+    }
+    for shape in [[1, 1, 1, 1], [2, 3, 5, 7], [1, 4, 4, 32], [0, 2, 2, 3]] {
+        let case =
+            Case::new(Upsample, vec![random(1, &shape, DType::F32)], 0.0, |all| vec![upsample::spread(all)]);
+        let mut case = rounded(case, &[0]);
+        case.bound = 0.0;
+        check_narrow(&case);
+    }
+}
+
+#[test]
+fn of_rows() {
+    for shape in [&[2, 16, 512][..], &[1, 7, 1024], &[3, 17], &[7, 65], &[0, 8]] {
+        check_narrow(&rounded(layer_norm::layer_norm(1, shape, 0.0), &[0]));
+    }
+}
+
+/// Heads that tensor cores multiply, and others.
+#[test]
+fn attention_of_any_width() {
+    for causal in [false, true] {
+        for (shape, heads) in [
+            ([2, 33, 128], 2),
+            ([1, 130, 64], 1),
+            ([1, 65, 256], 2),
+            ([1, 5, 64], 8),
+            ([2, 1, 64], 1),
+            ([1, 9, 512], 1),
+        ] {
+            let op = Attention { heads, causal };
+            check_narrow(&rounded(attention::packed(1, shape, op, 1.0), &[0]));
+            check_narrow(&rounded(attention::separate(2, shape, op), &[0, 1, 2]));
+        }
+    }
+}
+
+#[test]
+fn linear_layers() {
+    let pack = |operands| Some(Pack { operands });
+    for (rows, k, n) in [(5, 64, 96), (33, 40, 17), (1, 128, 64), (0, 8, 8), (3, 8, 0)] {
+        for operands in [DType::BF16, DType::F32] {
+            for narrow in [false, true] {
+                let op = Linear { narrow, panels: pack(operands), ..linear::ALL };
+                let case = linear::case(1, &[rows], k, n, DType::F32, op);
+                check_narrow(&rounded(case, &[0, 3]));
+                let case = linear::case(2, &[rows], k, n, DType::F32, Linear { panels: None, ..op });
+                // The residual alone is rounded.
+                check_narrow(&rounded(linear::packed(case, op, operands), &[3]));
+            }
+        }
+    }
+    // Beside weights of bytes, with their scales.
+    let op = Linear { narrow: true, ..linear::ALL };
+    check_narrow(&rounded(linear::case(4, &[3], 32, 24, DType::I8, op), &[0, 4]));
+}
+
+#[test]
+fn convolutions() {
+    let same = Conv2d { operands: DType::BF16, narrow: true, ..Conv2d::same(3) };
+    let block = Conv2d { norm: Some(Norm { silu: true }), residual: true, ..same };
+    for (op, image, kernel) in [
+        (same, [2, 5, 6, 32], [24, 3, 3]),
+        (block, [2, 5, 6, 32], [32, 3, 3]),
+        // What cuDNN does not add itself, and where channels are too few for factors of bf16.
+        (block, [1, 4, 4, 16], [7, 3, 3]),
+        (Conv2d { residual: false, ..block }, [1, 6, 5, 3], [16, 3, 3]),
+        (Conv2d { stride: 2, padding: [0, 0, 1, 1], ..same }, [1, 8, 6, 32], [32, 3, 3]),
+        (Conv2d { upsample: true, ..same }, [1, 3, 4, 16], [16, 3, 3]),
+        (
+            Conv2d { residual: true, ..Conv2d { operands: DType::BF16, narrow: true, ..Conv2d::same(1) } },
+            [1, 5, 5, 64],
+            [32, 1, 1],
+        ),
+        // From narrow to wide, and the other way round.
+        (Conv2d { narrow: false, ..block }, [1, 5, 6, 32], [32, 3, 3]),
+        (Conv2d { operands: DType::F32, ..block }, [1, 5, 6, 32], [32, 3, 3]),
+        (Conv2d { operands: DType::F32, narrow: false, ..block }, [1, 5, 6, 32], [32, 3, 3]),
+    ] {
+        let inputs = conv2d::inputs(&op, 1, image, kernel);
+        let last = inputs.len() - 1;
+        let which = if op.residual { vec![0, last] } else { vec![0] };
+        check_narrow(&rounded(conv2d::plain(op, inputs.clone()), &which));
+        check_narrow(&rounded(conv2d::packed(op, op.pack(), inputs.clone()), &which));
+        if op.narrow && kernel[0] % 2 == 0 {
+            let mut case = rounded(conv2d::normed(op, None, inputs), &which);
+            // Of what was rounded as it was written.
+            case.bound = 2e-2;
+            check_narrow(&case);
+        }
+    }
+    // Values that are f32, of which narrow ones are made.
+    let inputs = conv2d::inputs(&block, 3, [1, 5, 6, 32], [32, 3, 3]);
+    check_narrow(&rounded(conv2d::plain(block, inputs), &[]));
+}
