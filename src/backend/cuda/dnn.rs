@@ -57,7 +57,7 @@ struct Plan {
 pub(super) struct Dnn(Mutex<Option<Opened>>);
 
 struct Opened {
-    library: Cudnn,
+    cudnn: Cudnn,
     handle: Handle,
     /// None: what follows a convolution is an operation of its own.
     identity: ActivationDescriptor,
@@ -68,7 +68,7 @@ impl Opened {
     fn check(&self, what: &str, status: Status) -> Result<()> {
         match status {
             Status::SUCCESS => Ok(()),
-            other => Err(Error::device(format!("{what}: {}", self.library.describe(other)))),
+            other => Err(Error::device(format!("{what}: {}", self.cudnn.describe(other)))),
         }
     }
 
@@ -80,19 +80,19 @@ impl Opened {
         let library = unsafe { Cudnn::open(only.as_ref().map_or(names, |only| only)) };
         let library = library.map_err(|why| Error::device(format!("cuDNN 9 is not installed: {why}")))?;
         let (none, identity) = (Handle(null_mut()), ActivationDescriptor(null_mut()));
-        let mut opened = Opened { library, handle: none, identity, plans: HashMap::new() };
+        let mut opened = Opened { cudnn: library, handle: none, identity, plans: HashMap::new() };
         let mut handle = none;
         // SAFETY: writes a handle, which is then given the device's own stream, and a descriptor.
         unsafe {
-            opened.check("opening cuDNN", opened.library.cudnnCreate(&mut handle))?;
+            opened.check("opening cuDNN", opened.cudnn.cudnnCreate(&mut handle))?;
             opened.handle = handle;
             opened
-                .check("opening cuDNN", opened.library.cudnnSetStream(handle, cuda.driver.stream().cast()))?;
+                .check("opening cuDNN", opened.cudnn.cudnnSetStream(handle, cuda.driver.stream().cast()))?;
             let mut identity = opened.identity;
-            opened.check("opening cuDNN", opened.library.cudnnCreateActivationDescriptor(&mut identity))?;
+            opened.check("opening cuDNN", opened.cudnn.cudnnCreateActivationDescriptor(&mut identity))?;
             opened.identity = identity;
             let (mode, nan) = (cudnn_sys::ACTIVATION_IDENTITY, cudnn_sys::PROPAGATE_NAN);
-            let set = opened.library.cudnnSetActivationDescriptor(identity, mode, nan, 0.0);
+            let set = opened.cudnn.cudnnSetActivationDescriptor(identity, mode, nan, 0.0);
             opened.check("opening cuDNN", set)?;
         }
         Ok(opened)
@@ -110,7 +110,7 @@ impl Opened {
             other => return Err(Error::internal(format!("a convolution of {other}"))),
         };
         let ([n, h, w, c], [k, r, s], [oh, ow]) = (of.x, of.filter, of.out);
-        let (library, check) = (&self.library, |status| self.check(&what(), status));
+        let (library, check) = (&self.cudnn, |status| self.check(&what(), status));
         let mut plan = Plan {
             x: TensorDescriptor(null_mut()),
             y: TensorDescriptor(null_mut()),
@@ -189,17 +189,17 @@ impl Drop for Opened {
         // SAFETY: made here, and nobody has them any more. A failure leaves nothing to be done.
         unsafe {
             for plan in self.plans.values() {
-                let _ = self.library.cudnnDestroyTensorDescriptor(plan.x);
-                let _ = self.library.cudnnDestroyTensorDescriptor(plan.y);
-                let _ = self.library.cudnnDestroyTensorDescriptor(plan.bias);
-                let _ = self.library.cudnnDestroyFilterDescriptor(plan.w);
-                let _ = self.library.cudnnDestroyConvolutionDescriptor(plan.convolution);
+                let _ = self.cudnn.cudnnDestroyTensorDescriptor(plan.x);
+                let _ = self.cudnn.cudnnDestroyTensorDescriptor(plan.y);
+                let _ = self.cudnn.cudnnDestroyTensorDescriptor(plan.bias);
+                let _ = self.cudnn.cudnnDestroyFilterDescriptor(plan.w);
+                let _ = self.cudnn.cudnnDestroyConvolutionDescriptor(plan.convolution);
             }
             if !self.identity.0.is_null() {
-                let _ = self.library.cudnnDestroyActivationDescriptor(self.identity);
+                let _ = self.cudnn.cudnnDestroyActivationDescriptor(self.identity);
             }
             if !self.handle.0.is_null() {
-                let _ = self.library.cudnnDestroy(self.handle);
+                let _ = self.cudnn.cudnnDestroy(self.handle);
             }
         }
     }
@@ -303,7 +303,7 @@ impl Cuda {
         let (a, b, to) = (at(a), at(b), out.storage_mut().unique_address()? as *mut c_void);
         let memory = scratch.storage_mut().unique_address()? as *mut c_void;
         let Plan { x, y, w, convolution: it, algorithm, workspace: bytes, .. } = *plan;
-        let (library, handle) = (&opened.library, opened.handle);
+        let (library, handle) = (&opened.cudnn, opened.handle);
         if let Some((bias, residual)) = after.filter(|_| plan.fused) {
             // Where there is no residual, y stands for it, times zero.
             let (factor, z) = match residual {

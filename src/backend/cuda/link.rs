@@ -17,7 +17,7 @@ pub type LinkId = [u8; 128];
 /// This process's place among several, each with a GPU.
 pub struct Link {
     driver: Arc<Driver>,
-    library: Nccl,
+    nccl: Nccl,
     side: Side,
     /// None once it was given up. Calls through it take turns.
     comm: Mutex<Option<Comm>>,
@@ -79,13 +79,13 @@ impl Link {
     pub fn join(cuda: &Cuda, id: &LinkId, [rank, size]: [usize; 2]) -> Result<Link> {
         let (library, driver) = (library()?, Arc::clone(&cuda.driver));
         let side = driver.side()?;
-        let mut link = Link { driver, library, side, comm: Mutex::new(None), size };
+        let mut link = Link { driver, nccl: library, side, comm: Mutex::new(None), size };
         let int = |v: usize| c_int::try_from(v).map_err(|_| Error::invalid(format!("{v} processes")));
         let mut comm = Comm(null_mut());
         let entered = link.driver.enter()?;
         // SAFETY: writes a handle, with the device's context current.
-        let code = unsafe { link.library.ncclCommInitRank(&mut comm, int(size)?, UniqueId(*id), int(rank)?) };
-        check(&link.library, "meeting the other GPUs", code)?;
+        let code = unsafe { link.nccl.ncclCommInitRank(&mut comm, int(size)?, UniqueId(*id), int(rank)?) };
+        check(&link.nccl, "meeting the other GPUs", code)?;
         drop(entered);
         link.comm = Mutex::new(Some(comm));
         Ok(link)
@@ -103,7 +103,7 @@ impl Link {
         });
         let to = to.collect::<Result<Vec<_>>>()?;
         self.start(from, to, |comm, from, to, count| {
-            let (library, stream) = (&self.library, self.side.raw());
+            let (library, stream) = (&self.nccl, self.side.raw());
             let (kind, sum) = (nccl_sys::FLOAT32, nccl_sys::SUM);
             // SAFETY: both have `count` floats of the device's, and are kept until the stream is past this.
             unsafe { library.ncclAllReduce(from, to, count, kind, sum, comm, stream) }
@@ -119,7 +119,7 @@ impl Link {
         let desc = Desc::plain([self.size, from.shape().count()], DType::F32);
         let to = Tensor::new(desc, memory.allocate(desc.bytes().unwrap_or(usize::MAX))?)?;
         self.start(vec![from], vec![to], |comm, from, to, count| {
-            let (library, stream) = (&self.library, self.side.raw());
+            let (library, stream) = (&self.nccl, self.side.raw());
             // SAFETY: as above; `to` has room for as many of each process.
             unsafe { library.ncclAllGather(from, to, count, nccl_sys::FLOAT32, comm, stream) }
         })
@@ -148,12 +148,12 @@ impl Link {
         let comm = self.comm.lock().unwrap_or_else(PoisonError::into_inner);
         let comm = comm.ok_or_else(|| Error::device("NCCL was given up"))?;
         let entered = driver.enter()?;
-        let starting = |code| check(&self.library, "starting an exchange", code);
+        let starting = |code| check(&self.nccl, "starting an exchange", code);
         // SAFETY: the group ends below, on this thread, whatever comes between.
-        starting(unsafe { self.library.ncclGroupStart() })?;
+        starting(unsafe { self.nccl.ncclGroupStart() })?;
         let calls = pairs.iter().try_for_each(|&(from, to, count)| starting(call(comm, from, to, count)));
         // SAFETY: began above.
-        let ended = starting(unsafe { self.library.ncclGroupEnd() });
+        let ended = starting(unsafe { self.nccl.ncclGroupEnd() });
         drop(entered);
         calls.and(ended)?;
         driver.record_in(&self.side, &exchange.done)?;
@@ -166,11 +166,11 @@ impl Link {
         let comm = comm.ok_or_else(|| Error::device("NCCL was given up"))?;
         let mut code = Code::SUCCESS;
         // SAFETY: the communicator is alive; writes a result.
-        let asked = unsafe { self.library.ncclCommGetAsyncError(comm, &mut code) };
-        check(&self.library, "asking how an exchange goes", asked)?;
+        let asked = unsafe { self.nccl.ncclCommGetAsyncError(comm, &mut code) };
+        check(&self.nccl, "asking how an exchange goes", asked)?;
         match code {
             Code::IN_PROGRESS => Ok(()),
-            code => check(&self.library, "an exchange", code),
+            code => check(&self.nccl, "an exchange", code),
         }
     }
 
@@ -178,7 +178,7 @@ impl Link {
     pub fn give_up(&self) {
         if let Some(comm) = self.comm.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // SAFETY: taken, so that nobody uses it again. A failure leaves nothing to be done.
-            let _ = unsafe { self.library.ncclCommAbort(comm) };
+            let _ = unsafe { self.nccl.ncclCommAbort(comm) };
         }
     }
 }
@@ -189,7 +189,7 @@ impl Drop for Link {
             && let Ok(_entered) = self.driver.enter()
         {
             // SAFETY: nobody else has the link any more, and so the communicator.
-            let _ = unsafe { self.library.ncclCommDestroy(comm) };
+            let _ = unsafe { self.nccl.ncclCommDestroy(comm) };
         }
         self.driver.free_side(&self.side);
     }
