@@ -124,9 +124,9 @@ void elementwise(size_t count) {
     same("gate_forward", grid, 256, 0, {in, in, out, n});
     same("gate_backward", grid, 256, 0, {in, in, in, out, out, n});
     same("dropout_forward", grid, 256, 0,
-         {in, in, out, n, size(1), size(42), size(1), size(2), size(3), size(1u << 30), real(1.25f)});
+         {in, in, out, n, size(1), size(0), size(42), size(1), size(2), size(3), size(1u << 30), real(1.25f)});
     same("dropout_forward", grid, 256, 0,
-         {in, none(), out, n, size(5), size(42), size(1), size(2), size(3), size(1u << 30), real(1.25f)});
+         {in, none(), out, n, size(5), size(3), size(42), size(1), size(2), size(3), size(1u << 30), real(1.25f)});
     same("mean_part", blocks, 256, 0, {in, part, n});
     same("mean_spread", grid, 256, 0, {weight(1), out, n});
     for (int squared : {0, 1}) {
