@@ -98,8 +98,8 @@ impl FarTrainer {
     }
 
     /// One step on codes (n, positions, k) of pictures of these classes (n), of each process as many. What is dropped is a
-    /// function of the run's seed, the step and the place in the whole batch. Weights stay where they are when a loss or a gradient is not finite: see [`Report::broken`].
-    /// The report has the learning rate, `rate`, too.
+    /// function of the run's seed, the step and the place in the whole batch. Weights stay where they are when a loss or a
+    /// gradient is not finite: see [`Report::broken`]. The report has the learning rate, `rate`, too.
     ///
     /// # Errors
     /// `InvalidArgument` when lengths, classes or codes do not fit the network; the operations'; `OutOfMemory`.
