@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# Training by processes on machines of their own: three network namespaces with names and addresses of their own, joined
-# by a bridge, between which only TCP goes. Wants Linux, and root. scripts/ranks.sh has built what it runs.
-#   scripts/ranks-apart.sh [COMMAND ...]      instead of the tests, in an environment whose FQGAN_MPIRUN starts there
+# Runs a command that starts processes on machines of their own (tests/ranks/apart.rs, benches/cables.sh): three network
+# namespaces with names and addresses of their own, joined by a bridge, between which only TCP goes. Wants Linux, and root.
+#   scripts/ranks-apart.sh COMMAND ...      in an environment whose FQGAN_MPIRUN starts there
 #   FQGAN_CABLE=100mbit scripts/ranks-apart.sh ...      no machine sends or gets more than that a second
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/need.sh
 
-need_cargo
 need ip:iproute2 unshare:util-linux mpirun:openmpi-bin
 machines=3
 # Two runs at once are in each other's way neither by names nor by addresses.
@@ -57,8 +56,4 @@ export FQGAN_MPIRUN="--mca plm rsh --mca plm_rsh_agent $folder/agent --host ${ho
   --mca pml ob1 --mca btl tcp,self --mca btl_tcp_if_include $net.0/24 --mca oob_tcp_if_include $net.0/24"
 # For the test that pulls a cable: the name of a machine's namespace ends with its number.
 export FQGAN_MACHINES=$tag-
-if [ $# -gt 0 ]; then
-  "$@"
-else
-  cargo test --quiet --release --features mpi --test ranks apart -- --ignored --nocapture --test-threads 1
-fi
+"$@"

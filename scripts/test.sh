@@ -85,8 +85,6 @@ begin "CUDA: kernels of bf16, under the address sanitizer"
 FQGAN_SANITIZE=address cuda/checks/run.sh target/emulator-address
 begin "training by several processes"
 scripts/ranks.sh 2>&1 | tee -a "$log"
-begin "training by processes on machines of their own"
-scripts/ranks-apart.sh 2>&1 | tee -a "$log"
 begin "hosts"
 scripts/hosts.sh
 step="the end"

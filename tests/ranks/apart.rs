@@ -1,18 +1,31 @@
-//! Processes on machines of their own, which `scripts/ranks-apart.sh` lays out: it says how to start them, and what
-//! their namespaces are called.
+//! Processes on machines of their own, which `scripts/ranks-apart.sh` lays out: each test starts itself there. The script
+//! says how to start processes, and what their namespaces are called.
 
 use crate::equality::{BOUND, lines, numbers, weights};
 use crate::faults::{LIMIT, begun, ended};
-use crate::{fails, ranks, shipped};
+use crate::{ROOT, fails, ranks, shipped};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 const STEPS: usize = 6;
 
+/// Whether the machines are laid out; else lays them out and runs the test of this name there.
+fn laid_out(test: &str) -> bool {
+    if std::env::var_os("FQGAN_MACHINES").is_some() {
+        return true;
+    }
+    let mut apart = Command::new(format!("{ROOT}/scripts/ranks-apart.sh"));
+    apart.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]);
+    assert!(apart.status().unwrap().success(), "{test}, on machines of their own");
+    false
+}
+
 #[test]
-#[ignore = "wants machines: scripts/ranks-apart.sh"]
-fn apart_they_train_the_same() {
+fn they_train_the_same() {
+    if !laid_out("apart::they_train_the_same") {
+        return;
+    }
     let at = tempfile::tempdir().unwrap();
     let words = |out: &str| format!("{} --set run.steps={STEPS}", shipped(out));
     let mut alone = Command::new(env!("CARGO_BIN_EXE_fqgan-train"));
@@ -33,8 +46,10 @@ fn apart_they_train_the_same() {
 
 /// A machine whose cable is pulled is named by the others, which end.
 #[test]
-#[ignore = "wants machines: scripts/ranks-apart.sh"]
-fn apart_one_that_cannot_be_reached_is_named() {
+fn one_that_cannot_be_reached_is_named() {
+    if !laid_out("apart::one_that_cannot_be_reached_is_named") {
+        return;
+    }
     let at = tempfile::tempdir().unwrap();
     let namespaces = std::env::var("FQGAN_MACHINES").unwrap();
     let cable = |state: &str| {
