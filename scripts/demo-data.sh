@@ -20,7 +20,7 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || need_packages python3-venv
 mkdir -p "$(dirname "$dir")"
 dir=$(cd "$(dirname "$dir")" && pwd)/$(basename "$dir")
 # Beside its place, so that the last step is a rename.
-work=$(mktemp -d "$dir.XXXXXX")
+work=$(mktemp -d -p "$(dirname "$dir")")
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 npm pack --silent emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0 >/dev/null
