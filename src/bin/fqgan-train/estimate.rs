@@ -5,11 +5,8 @@ use fqgan::backend::Device;
 use fqgan::exec::Eager;
 use fqgan::ops::linear::Linear;
 use fqgan::tensor::Tensor;
-use fqgan::train::Trainer;
-use fqgan::train::far::FarTrainer;
 use fqgan::train::optim::Tensors;
 use fqgan::train::recipe::Run;
-use fqgan::train::teacher::TeacherTrainer;
 use std::time::Instant;
 
 /// Operations a second in a large product, the best of many: what shares of the machine's peak are counted by.
@@ -31,76 +28,13 @@ pub fn peak(device: &Device) -> Result<f64> {
     Ok(best)
 }
 
-/// A run whose steps can be tried.
-pub trait Trial {
-    /// The work of a step on so many pictures, whatever they are.
-    fn step(&mut self, pictures: usize) -> Result<()>;
-
-    /// Bytes of memory beside the weights' files.
-    fn workspace_bytes(&self) -> usize;
-
-    fn weights(&self) -> &Tensors;
-}
-
-pub struct OfTokenizer(pub Trainer);
-
-impl Trial for OfTokenizer {
-    fn step(&mut self, pictures: usize) -> Result<()> {
-        let side = self.0.network().config().image_size;
-        self.0.try_step(&noise(pictures, side)?)
-    }
-
-    fn workspace_bytes(&self) -> usize {
-        self.0.workspace_bytes()
-    }
-
-    fn weights(&self) -> &Tensors {
-        &self.0.state.weights
-    }
-}
-
-pub struct OfGenerator(pub FarTrainer);
-
-impl Trial for OfGenerator {
-    fn step(&mut self, pictures: usize) -> Result<()> {
-        let config = self.0.config();
-        let [codes, classes] = [config.positions() * config.codebooks, config.classes];
-        let codes: Vec<u32> = (0..pictures * codes).map(|i| (i * 37 % config.codebook_size) as u32).collect();
-        let classes: Vec<u32> = (0..pictures).map(|i| (i % classes) as u32).collect();
-        self.0.step(&classes, &codes).map(drop)
-    }
-
-    fn workspace_bytes(&self) -> usize {
-        self.0.workspace_bytes()
-    }
-
-    fn weights(&self) -> &Tensors {
-        &self.0.state.weights
-    }
-}
-
-pub struct OfTeacher {
-    pub trainer: TeacherTrainer,
-    /// Pixels.
-    pub side: usize,
-}
-
-impl Trial for OfTeacher {
-    fn step(&mut self, pictures: usize) -> Result<()> {
-        self.trainer.step(&noise(pictures, self.side)?, &vec![0; pictures]).map(drop)
-    }
-
-    fn workspace_bytes(&self) -> usize {
-        self.trainer.workspace_bytes()
-    }
-
-    fn weights(&self) -> &Tensors {
-        &self.trainer.state.weights
-    }
+/// How many numbers there are.
+pub fn count(weights: &Tensors) -> usize {
+    weights.values().map(|tensor| tensor.shape().count()).sum()
 }
 
 /// Pictures (count, side, side, 3) in \[-1, 1\] of nothing.
-fn noise(count: usize, side: usize) -> Result<Tensor> {
+pub fn noise(count: usize, side: usize) -> Result<Tensor> {
     let pixels: Vec<f32> =
         (0..count * side * side * 3).map(|i| (i * 37 % 997) as f32 / 498.5 - 1.0).collect();
     Tensor::from_slice([count, side, side, 3], &pixels)
@@ -109,19 +43,19 @@ fn noise(count: usize, side: usize) -> Result<Tensor> {
 /// Pictures of the larger of two steps that are tried.
 const SEVERAL: usize = 4;
 
-/// Tries steps on one and on several pictures, and prints what a run will take if the rest grows evenly. The steps that
-/// are tried are of one part, however many `run.accumulate` wants.
-pub fn print(run: &Run, trial: &mut dyn Trial) -> Result<()> {
+/// Tries steps on one and on several pictures, and prints what a run of these weights will take if the rest grows evenly.
+/// `step` does one, in one part however many `run.accumulate` wants, and says how many bytes the workspace has.
+pub fn print(run: &Run, weights: usize, mut step: impl FnMut(usize) -> Result<usize>) -> Result<()> {
     let mut tried = Vec::new();
     for count in [1, SEVERAL] {
-        let mut seconds = f64::INFINITY;
+        let (mut seconds, mut bytes) = (f64::INFINITY, 0);
         // The first of a size makes room for itself.
         for _ in 0..3 {
             let began = Instant::now();
-            trial.step(count)?;
+            bytes = step(count)?;
             seconds = seconds.min(began.elapsed().as_secs_f64());
         }
-        tried.push((seconds, trial.workspace_bytes() as f64));
+        tried.push((seconds, bytes as f64));
     }
     let part = run.batch / run.accumulate;
     let grown = |of: fn(&(f64, f64)) -> f64| {
@@ -129,7 +63,6 @@ pub fn print(run: &Run, trial: &mut dyn Trial) -> Result<()> {
         one + (part - 1) as f64 * (several - one).max(0.0) / (SEVERAL - 1) as f64
     };
     let step = grown(|tried| tried.0) * run.accumulate as f64;
-    let weights: usize = trial.weights().values().map(|tensor| tensor.shape().count()).sum();
     println!("weights      {:.2} million", weights as f64 / 1e6);
     println!(
         "memory       about {:.2} GB for steps of {} x {part}",

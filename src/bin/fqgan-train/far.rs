@@ -44,8 +44,14 @@ pub fn run(args: &Args, group: &Group) -> Result<()> {
     if args.run.dry_run {
         let mut part = recipe.clone();
         part.run.accumulate = 1;
-        let trainer = FarTrainer::new(&part, &device, &weights)?;
-        return estimate::print(&recipe.run, &mut estimate::OfGenerator(trainer));
+        let mut trainer = FarTrainer::new(&part, &device, &weights)?;
+        let config = trainer.config().clone();
+        let codes = config.positions() * config.codebooks;
+        return estimate::print(&recipe.run, estimate::count(&trainer.state.weights), |pictures| {
+            let any = |count: usize, of: usize| (0..count).map(|i| (i * 37 % of) as u32).collect::<Vec<_>>();
+            trainer.step(&any(pictures, config.classes), &any(pictures * codes, config.codebook_size))?;
+            Ok(trainer.workspace_bytes())
+        });
     }
     let stop = run::stop()?;
     let codes = Stored::open(run::missing(&args.codes, "--codes")?)?;

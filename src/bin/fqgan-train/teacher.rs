@@ -40,11 +40,14 @@ pub fn run(args: &Args, group: &Group) -> Result<()> {
     let device = args.run.processor(&recipe.run, group)?;
     run::agree(group, &recipe.print()?)?;
     let weights = init::teacher(&recipe.model.manifest()?, recipe.run.seed)?;
-    let trainer = TeacherTrainer::new(&recipe, &device, &weights)?.with_group(group);
+    let mut trainer = TeacherTrainer::new(&recipe, &device, &weights)?.with_group(group);
     drop(weights);
     if args.run.dry_run {
-        let mut trial = estimate::OfTeacher { trainer, side: recipe.model.image_size };
-        return estimate::print(&recipe.run, &mut trial);
+        let side = recipe.model.image_size;
+        return estimate::print(&recipe.run, estimate::count(&trainer.state.weights), |pictures| {
+            trainer.step(&estimate::noise(pictures, side)?, &vec![0; pictures])?;
+            Ok(trainer.workspace_bytes())
+        });
     }
     let stop = run::stop()?;
     let data = run::missing(&args.data, "--data")?;

@@ -50,9 +50,13 @@ pub fn run(args: &Args, group: &Group) -> Result<()> {
     let device = args.run.device(&recipe.run, group)?;
     let group = &group.clone().on(&device)?;
     let teachers = args.networks.open(recipe)?;
-    let trainer = trainer(args, recipe, &device, teachers)?.with_group(group);
+    let mut trainer = trainer(args, recipe, &device, teachers)?.with_group(group);
     if args.run.dry_run {
-        return estimate::print(&recipe.run, &mut estimate::OfTokenizer(trainer));
+        let side = recipe.model.image_size;
+        return estimate::print(&recipe.run, estimate::count(&trainer.state.weights), |pictures| {
+            trainer.try_step(&estimate::noise(pictures, side)?)?;
+            Ok(trainer.workspace_bytes())
+        });
     }
     let data = run::missing(&args.data, "--data")?;
     let stop = run::stop()?;
