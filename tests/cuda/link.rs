@@ -24,8 +24,14 @@ fn child() -> Option<std::path::PathBuf> {
 }
 
 /// Whether two processes can meet here, which on a real GPU they cannot: NCCL wants one for each.
-fn emulated() -> bool {
+pub fn emulated() -> bool {
     std::env::var("FQGAN_CUDA_DRIVER").is_ok_and(|path| !path.is_empty())
+}
+
+/// A port at the next of which processes can meet: that one is free now.
+pub fn free_port() -> String {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    (free - 1).to_string()
 }
 
 /// Runs the test of this name in two processes, which write to `at/0` and `at/1`, and whose calls are in `at/notes.0` and
@@ -238,9 +244,7 @@ fn two_train_as_one() {
         return;
     }
     let at = tempfile::tempdir().unwrap();
-    // A port that is free now; they meet at the next one.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() - 1;
-    let address = [("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", &*port.to_string())];
+    let address = [("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", &*free_port())];
     two("link::two_train_as_one", at.path(), &address);
     let Course { numbers, moves, sizes } = train(&cuda(), &Group::default());
     let text = [0, 1].map(|rank: usize| std::fs::read_to_string(at.path().join(rank.to_string())).unwrap());

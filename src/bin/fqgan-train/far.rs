@@ -39,7 +39,8 @@ pub fn run(args: &Args, group: &Group) -> Result<()> {
         print!("{}", recipe.print()?);
         return Ok(());
     }
-    let device = args.run.processor(&recipe.run, group)?;
+    let device = args.run.device(&recipe.run, group)?;
+    let group = &group.clone().on(&device)?;
     let weights = init::far(&recipe.model.config()?, recipe.run.seed)?;
     if args.run.dry_run {
         let mut part = recipe.clone();

@@ -47,17 +47,6 @@ impl Args {
         }
         group.device(&self.device, self.threads)
     }
-
-    /// The same for what several processes do on the processor only.
-    pub fn processor(&self, run: &Run, group: &Group) -> Result<Device> {
-        let device = self.device(run, group)?;
-        match (group.size(), device.name()) {
-            (1, _) | (_, "cpu") => Ok(device),
-            (_, name) => Err(Error::unsupported(format!(
-                "several processes train this on the processor, not on {name}: give --device cpu"
-            ))),
-        }
-    }
 }
 
 /// Becomes true when somebody asks the program to end.

@@ -37,7 +37,8 @@ pub fn run(args: &Args, group: &Group) -> Result<()> {
         print!("{}", recipe.print()?);
         return Ok(());
     }
-    let device = args.run.processor(&recipe.run, group)?;
+    let device = args.run.device(&recipe.run, group)?;
+    let group = &group.clone().on(&device)?;
     run::agree(group, &recipe.print()?)?;
     let weights = init::teacher(&recipe.model.manifest()?, recipe.run.seed)?;
     let mut trainer = TeacherTrainer::new(&recipe, &device, &weights)?.with_group(group);
