@@ -119,9 +119,14 @@ fn two_processes_on_gpus_are_one() {
     };
     writer.push(&[0, 1, 2, 3].map(codes)).unwrap();
     writer.finish().unwrap();
-    for (kind, given) in [("far", "--codes codes.safetensors"), ("teacher", "--data pictures --workers 1")] {
+    let cases = [
+        ("far", "--codes codes.safetensors"),
+        ("far", "--codes codes.safetensors --set optimizer.shard=true"),
+        ("teacher", "--data pictures --workers 1"),
+    ];
+    for (number, (kind, given)) in cases.into_iter().enumerate() {
         let words = format!("{kind} --recipe {kind}.toml {given} --device cuda");
-        let [one, two] = ["one", "two"].map(|name| format!("{kind}-{name}"));
+        let [one, two] = ["one", "two"].map(|name| format!("{number}-{name}"));
         said(begin(place.path(), &words, &one, &[]));
         let port = link::free_port();
         let start = |rank| {
