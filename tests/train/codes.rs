@@ -233,7 +233,7 @@ fn batches() {
     write(&path, &about, &labels);
     let stored = Arc::new(Stored::open(&path).unwrap());
     let take = |batch, first, count: usize| {
-        let mut batches = Batches::new(stored.clone(), batch, 5, first).unwrap();
+        let mut batches = Batches::new(stored.clone(), batch, 5, false, first).unwrap();
         (0..count).map(|_| batches.next().unwrap()).collect::<Vec<_>>()
     };
     let mut seen = BTreeMap::new();
@@ -258,8 +258,13 @@ fn batches() {
         batches.into_iter().flat_map(|b| b.codes).collect()
     };
     assert_eq!(flat(take(6, 0, 10)), flat(whole));
-    assert!(Batches::new(stored.clone(), 0, 0, 0).is_err());
-    assert!(Batches::new(stored.clone(), 2, 0, u64::MAX).is_err());
+    assert!(Batches::new(stored.clone(), 0, 0, false, 0).is_err());
+    assert!(Batches::new(stored.clone(), 2, 0, false, u64::MAX).is_err());
+    // Four pictures of one class and three of the other: as often.
+    let mut balanced = Batches::new(stored, 8, 5, true, 0).unwrap();
+    for _ in 0..20 {
+        assert_eq!(balanced.next().unwrap().labels.iter().sum::<u32>(), 4);
+    }
 }
 
 #[test]

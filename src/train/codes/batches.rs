@@ -26,12 +26,22 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// The batches of steps `first_step`, `first_step + 1`, ...
+    /// The batches of steps `first_step`, `first_step + 1`, ..., each class as often as the next if they are
+    /// `balanced`.
     ///
     /// # Errors
     /// `InvalidArgument` for a batch of 0 or of more than 2^20, or a step that no run reaches.
-    pub fn new(stored: Arc<Stored>, batch: usize, seed: u64, first_step: u64) -> Result<Batches> {
-        let mut order = Order::new(seed, stored.len())?;
+    pub fn new(
+        stored: Arc<Stored>,
+        batch: usize,
+        seed: u64,
+        balanced: bool,
+        first_step: u64,
+    ) -> Result<Batches> {
+        let mut order = match balanced {
+            false => Order::new(seed, stored.len())?,
+            true => Order::balanced(seed, stored.labels())?,
+        };
         let next = order.first_of(first_step, batch)?;
         Ok(Batches { stored, order, batch, seed, next })
     }

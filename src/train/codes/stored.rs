@@ -134,6 +134,11 @@ impl Stored {
         self.about.codebook_size
     }
 
+    /// The class of each picture.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
     /// The class of a picture.
     ///
     /// # Panics

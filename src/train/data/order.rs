@@ -3,11 +3,15 @@ use crate::error::{Error, Result};
 use crate::rng::Stream;
 use std::sync::Arc;
 
-/// Which of `len` things the samples of a run are: each once an epoch, in another order every epoch.
+/// Which of `len` things the samples of a run are: each once an epoch, in another order every epoch. Or, where classes
+/// are balanced, each class as often an epoch as the next.
 #[derive(Clone, Debug)]
 pub struct Order {
     seed: u64,
+    /// Samples of an epoch.
     len: u32,
+    /// What each class has, where classes are balanced; none is empty.
+    classes: Option<Arc<[Vec<u32>]>>,
     /// Of each batch this order has part number `part[0]` of `part[1]`, `each` samples long.
     part: [u64; 2],
     each: u64,
@@ -22,7 +26,7 @@ pub struct Place {
     pub epoch: u32,
     /// Where it stands in the epoch's order.
     pub at: usize,
-    /// The epoch's order, a permutation of 0 .. len.
+    /// The epoch's order: a permutation of 0 .. len, unless classes are balanced.
     pub order: Arc<[u32]>,
 }
 
@@ -33,9 +37,28 @@ impl Order {
     /// `InvalidArgument` for none, or 2^32 and more.
     pub fn new(seed: u64, len: usize) -> Result<Order> {
         match u32::try_from(len) {
-            Ok(len) if len > 0 => Ok(Order { seed, len, part: [0, 1], each: 1, last: None }),
+            Ok(len) if len > 0 => Ok(Order { seed, len, classes: None, part: [0, 1], each: 1, last: None }),
             _ => Err(Error::invalid(format!("an order of {len} things, expected 1 to 2^32 - 1"))),
         }
+    }
+
+    /// Orders in which each class is drawn as often as the next, whatever it has of the things, whose classes are
+    /// `labels`. An epoch has as many samples as there are things, rounded up to the same number of each class: of a
+    /// large class other things every epoch, those of a small one several times, none twice before each was there.
+    ///
+    /// # Errors
+    /// As [`Order::new`].
+    pub fn balanced(seed: u64, labels: &[u32]) -> Result<Order> {
+        let order = Order::new(seed, labels.len())?;
+        let most = labels.iter().max().map_or(0, |&label| label as usize + 1);
+        let mut classes = vec![Vec::new(); most];
+        for (thing, &label) in (0..).zip(labels) {
+            classes[label as usize].push(thing);
+        }
+        classes.retain(|class| !class.is_empty());
+        let len = labels.len().next_multiple_of(classes.len());
+        let len = u32::try_from(len).map_err(|_| Error::invalid("an order of 2^32 things and more"))?;
+        Ok(Order { len, classes: Some(classes.into()), ..order })
     }
 
     /// The seed of the orders.
@@ -81,7 +104,11 @@ impl Order {
         let order = match &self.last {
             Some((last, order)) if *last == epoch => order.clone(),
             _ => {
-                let order = permutation(self.seed, epoch, self.len);
+                let mut stream = Stream::new(self.seed, [0, epoch, Purpose::Order as u32]);
+                let order = match &self.classes {
+                    None => permutation(&mut stream, self.len),
+                    Some(classes) => balanced(&mut stream, self.len, classes),
+                };
                 self.last = Some((epoch, order.clone()));
                 order
             }
@@ -90,12 +117,34 @@ impl Order {
     }
 }
 
-/// Fisher and Yates, from the stream of the epoch.
-fn permutation(seed: u64, epoch: u32, len: u32) -> Arc<[u32]> {
-    let mut stream = Stream::new(seed, [0, epoch, Purpose::Order as u32]);
+/// 0 .. len in an order that the stream gives.
+fn permutation(stream: &mut Stream, len: u32) -> Arc<[u32]> {
     let mut order: Vec<u32> = (0..len).collect();
-    for i in (1..len).rev() {
-        order.swap(i as usize, stream.below(i + 1) as usize);
-    }
+    shuffle(stream, &mut order);
     order.into()
+}
+
+/// `len` things, as many of each class.
+fn balanced(stream: &mut Stream, len: u32, classes: &[Vec<u32>]) -> Arc<[u32]> {
+    let each = len as usize / classes.len();
+    let mut order = Vec::with_capacity(len as usize);
+    for class in classes {
+        let mut left = each;
+        while left > 0 {
+            let mut things = class.clone();
+            shuffle(stream, &mut things);
+            things.truncate(left);
+            left -= things.len();
+            order.extend(things);
+        }
+    }
+    shuffle(stream, &mut order);
+    order.into()
+}
+
+/// Fisher and Yates.
+fn shuffle(stream: &mut Stream, order: &mut [u32]) {
+    for i in (1..order.len()).rev() {
+        order.swap(i, stream.below(i as u32 + 1) as usize);
+    }
 }

@@ -96,7 +96,8 @@ impl Job for FarJob {
             empty => {
                 let steps = self.trainer.state.steps;
                 let group = self.trainer.group();
-                let batches = Batches::new(self.codes.clone(), group.share(run.batch)?, run.seed, steps)?;
+                let (each, balanced) = (group.share(run.batch)?, self.recipe.balance);
+                let batches = Batches::new(self.codes.clone(), each, run.seed, balanced, steps)?;
                 empty.insert(batches.part(group.rank(), group.size()))
             }
         };

@@ -16,6 +16,8 @@ pub struct FarRecipe {
     /// Type of the factors of matrix products: f32, or bf16 where the processor multiplies it. Weights, sums, norms,
     /// attention and losses are f32 in any case.
     pub precision: Factors,
+    /// Whether each class is seen as often as the next, however many pictures it has.
+    pub balance: bool,
     /// The run's length and what it leaves behind.
     pub run: Run,
     /// The network.
@@ -93,6 +95,7 @@ impl Default for FarRecipe {
             kind: Kind::Far,
             checkpoint_blocks: false,
             precision: Factors::F32,
+            balance: false,
             // 300 epochs of ImageNet.
             run: Run { steps: 300 * (1_281_167 / 256), ..Run::default() },
             model: FarNetwork {

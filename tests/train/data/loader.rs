@@ -52,6 +52,30 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A balanced epoch has as many of each class, and of a class no thing twice more than another.
+    #[test]
+    fn a_balanced_order(seed: u64, labels in proptest::collection::vec(0u32..5, 1..200), epoch in 0u64..100) {
+        let mut order = Order::balanced(seed, &labels).unwrap();
+        let classes: BTreeSet<u32> = labels.iter().copied().collect();
+        let each = labels.len().div_ceil(classes.len());
+        let place = order.place(epoch * (each * classes.len()) as u64).unwrap();
+        prop_assert_eq!((u64::from(place.epoch), place.at), (epoch, 0));
+        prop_assert_eq!(place.order.len(), each * classes.len());
+        for class in classes {
+            let of_class = (0..labels.len() as u32).filter(|&thing| labels[thing as usize] == class);
+            let counts: Vec<usize> =
+                of_class.map(|thing| place.order.iter().filter(|&&other| other == thing).count()).collect();
+            prop_assert_eq!(counts.iter().sum::<usize>(), each);
+            prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{:?}", counts);
+        }
+        let again = Order::balanced(seed, &labels).unwrap().place(place.order.len() as u64 * epoch).unwrap();
+        prop_assert_eq!(&again.order[..], &place.order[..]);
+    }
+}
+
 /// The place of the first and of every other thing is uniform: chi-square over 16 cells, 6 deviations.
 #[test]
 fn every_order_is_as_likely() {
