@@ -65,8 +65,7 @@ impl Generator {
     /// `OutOfMemory`.
     pub fn open(device: &Device, source: &Source, options: &Options) -> Result<Generator> {
         let config = Config::infer(source)?;
-        let params =
-            Params::new(source, Numerics { precision: options.precision, compact: false, deep: false });
+        let params = Params::new(source, Numerics { precision: options.precision, ..Numerics::default() });
         let mut model = Model::new(&params, &config)?;
         let mut matrices: Vec<_> = model.matrices_mut().collect();
         let made = matrix::round(&mut matrices, options.precision, options.memory_limit)?;

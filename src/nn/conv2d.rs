@@ -74,7 +74,8 @@ impl Conv2d {
 
     fn with(at: &Params<'_>, from: usize, to: usize, op: conv2d::Conv2d) -> Result<Conv2d> {
         let (weight, bias) = (at.get("weight", &[to, from, 3, 3])?, at.get("bias", &[to])?);
-        let op = conv2d::Conv2d { operands: at.numerics.operands(), ..op };
+        let (operands, gradient) = (at.numerics.operands(), at.numerics.gradients());
+        let op = conv2d::Conv2d { operands, gradient, ..op };
         let Numerics { compact, deep, .. } = at.numerics;
         let pack = Pack { compact, few: deep, ..op.pack() };
         Ok(Conv2d { weight, bias, op, pack, sums: true })

@@ -32,6 +32,8 @@ impl Precision {
 pub struct Numerics {
     /// Type of the operands.
     pub precision: Precision,
+    /// In f32 whatever the precision, but for the weights' gradients: an error of theirs changes no code.
+    pub exact: bool,
     /// No copies of weights that take memory beside a mapped file, so that convolutions run in their direct form:
     /// Winograd's transformed weights are four times as large.
     pub compact: bool,
@@ -42,6 +44,11 @@ pub struct Numerics {
 impl Numerics {
     /// The type of the operands of convolutions and products.
     pub fn operands(&self) -> DType {
+        if self.exact { DType::F32 } else { self.gradients() }
+    }
+
+    /// The type of the operands of the products that weights' gradients are.
+    pub fn gradients(&self) -> DType {
         if self.precision == Precision::Bf16 { DType::BF16 } else { DType::F32 }
     }
 }
@@ -67,7 +74,7 @@ impl<'a> Params<'a> {
 
     /// The same place, whose layers compute in f32 whatever the model's precision.
     pub fn exact(&self) -> Params<'a> {
-        let numerics = Numerics { precision: Precision::F32, ..self.numerics };
+        let numerics = Numerics { exact: true, ..self.numerics };
         Params { source: self.source, prefix: self.prefix.clone(), numerics }
     }
 

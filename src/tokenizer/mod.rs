@@ -68,7 +68,7 @@ impl Tokenizer {
         let budget = Budget::new(source, &config, options);
         let params = Params::new(
             source,
-            Numerics { precision: options.precision, compact: budget.compact, deep: false },
+            Numerics { precision: options.precision, compact: budget.compact, ..Numerics::default() },
         );
         Ok(Tokenizer {
             device: device.clone(),

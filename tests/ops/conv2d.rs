@@ -216,6 +216,34 @@ fn sums_for_a_group_norm() {
     }
 }
 
+/// What is gathered with the outputs, also of a weight that is packed as it is used, says the same of them as they do.
+#[test]
+fn sums_are_the_outputs() {
+    let groups = Coefficients { groups: 4, eps: 1e-6 };
+    for operands in [DType::F32, DType::BF16] {
+        let same = Conv2d { operands, ..Conv2d::same(3) };
+        for (op, image, kernel) in [
+            (same, [2, 70, 65, 32], [64, 3, 3]),
+            (Conv2d { norm: SILU, residual: true, ..same }, [1, 40, 33, 32], [48, 3, 3]),
+            (Conv2d { stride: 2, padding: [0, 0, 1, 1], ..same }, [2, 34, 30, 16], [32, 3, 3]),
+            (Conv2d { upsample: true, ..same }, [1, 19, 17, 16], [32, 3, 3]),
+        ] {
+            let inputs = inputs(&op, 1, image, kernel);
+            on(&device(Isa::best(), 2), |e| {
+                let k = kernel[0];
+                let vector = |value: f32| e.cx().upload(&Tensor::from_slice([k], &vec![value; k])?);
+                let all: Vec<Tensor> = inputs.iter().map(|t| e.cx().upload(t).unwrap()).collect();
+                let [out, sums] = e.apply(WithSums(op), &all.iter().collect::<Vec<_>>()).unwrap();
+                let (one, zero) = (vector(1.0).unwrap(), vector(0.0).unwrap());
+                let [gathered] = e.apply(groups, &[&out, &one, &zero, &sums]).unwrap();
+                let [read] = e.apply(groups, &[&out, &one, &zero]).unwrap();
+                let error = relative_l2(&Wide::of(&gathered).data, &Wide::of(&read).data);
+                assert!(error <= 1e-6, "{op:?}: {error:.2e}");
+            });
+        }
+    }
+}
+
 #[test]
 fn corners() {
     let same = Conv2d::same(3);
@@ -337,7 +365,7 @@ fn gradients() {
 /// Operands of bf16, forward and in the rule: what their 8 bits and the transforms lose.
 #[test]
 fn gradients_of_rounded_operands() {
-    let same = Conv2d { operands: DType::BF16, ..Conv2d::same(3) };
+    let same = Conv2d { operands: DType::BF16, gradient: DType::BF16, ..Conv2d::same(3) };
     for (op, image, kernel) in [
         (same, [2, 3, 5, 17], [16, 3, 3]),
         (same, [1, 9, 5, 18], [34, 3, 3]),
@@ -390,7 +418,7 @@ fn filter_gradient(operands: DType, [c, k]: [usize; 2], bound: f64) {
                 let tape = Tape::new(*e, &none, add);
                 let weight = tape.leaf("weight", weight.clone());
                 let (x, bias) = (tape.constant(x.clone()), tape.constant(bias.clone()));
-                let op = Conv2d { operands, ..Conv2d::same(3) };
+                let op = Conv2d { operands, gradient: operands, ..Conv2d::same(3) };
                 let [y] = tape.apply(op, &[&x, &weight, &bias]).unwrap();
                 let found = tape.into_gradients(&[(&y, seed.clone())]).unwrap();
                 Tensor::from_slice([k, c, 3, 3], found["weight"].data::<f32>().unwrap()).unwrap()

@@ -38,7 +38,7 @@ pub(super) fn conv2d(op: &Conv2d, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Resu
         if op.upsample {
             [u] = e.run(&Upsample, &[&u])?;
         }
-        let (kernel, operands) = ([g.r, g.s], op.operands);
+        let (kernel, operands) = ([g.r, g.s], op.gradient);
         let rule = FilterGradient { kernel, stride: g.stride, top: g.top, left: g.left, operands };
         let [dw] = e.run(&rule, &[&u, dy])?;
         found[1] = Some(dw);

@@ -2,7 +2,7 @@
 //! the definition. Two tiles, or two outputs, stand together, so that the processor's products of pairs run over them.
 
 use super::filter::FilterGradient;
-use super::filter_winograd::{CHANNELS, Cut, POINTS, TILES, Window, back};
+use super::filter_winograd::{CHANNELS, Cut, Half, POINTS, TILES, Window, back};
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::Result;
@@ -18,7 +18,7 @@ const LINE: usize = 16;
 
 /// Whether it can compute this gradient, and pays.
 pub(super) fn takes(cpu: &Cpu, rule: &FilterGradient, c: usize, k: usize) -> bool {
-    rule.operands == DType::BF16 && cpu.isa.multiplies_bf16() && c.max(k) >= 16
+    rule.operands == DType::BF16 && cpu.isa.multiplies_bf16() && c.min(k) >= 16
 }
 
 pub(super) fn winograd(
@@ -45,7 +45,7 @@ pub(super) fn winograd(
         let count = TILES.min(tiles - first);
         let to_pixels = Parts::new(pixels.data_mut::<bf16>()?);
         let to_grads = Parts::new(grads.data_mut::<bf16>()?);
-        cpu.pool.blocks(count.div_ceil(2), |_, pair| {
+        cpu.pool.runs(count.div_ceil(2), |_, pair, _| {
             let tile = first + 2 * pair;
             let second = (2 * pair + 1 < count).then_some(tile + 1);
             cpu.isa.dispatch(Pair::<6> {
@@ -222,18 +222,19 @@ impl<const N: usize> Kernel for Pair<'_, N> {
     fn run<S: Simd>(self) {
         let [together, group] = self.groups;
         for first in (0..self.channels).step_by(S::LANES) {
+            let (mut a, mut b) = (Half::<S::V, N>::new(), Half::<S::V, N>::new());
             // SAFETY: channels are read where they are, `groups` of them have room at each point, in whole vectors,
             // and no other pair writes there.
             unsafe {
-                let a = half::<S, N>(&self.windows[0], first);
-                let b = half::<S, N>(&self.windows[1], first);
                 let Some(window) = &self.windows[0] else { return };
+                columns::<S, N>(&self.windows[0], first, &mut a);
+                columns::<S, N>(&self.windows[1], first, &mut b);
                 let to = self.to.add(first / together * group + first % together * 2);
-                for (i, (a, b)) in a.into_iter().zip(b).enumerate() {
-                    let a = window.transform.axis::<S, N>(a);
-                    let b = window.transform.axis::<S, N>(b);
-                    for (j, (a, b)) in a.into_iter().zip(b).enumerate() {
-                        S::store_bf16_pairs(to.add((i * 6 + j) * self.apart).cast(), a, b);
+                for i in 0..6 {
+                    let a = window.transform.axis::<S, N>(a.row(i));
+                    let b = window.transform.axis::<S, N>(b.row(i));
+                    for j in 0..6 {
+                        S::store_bf16_pairs(to.add((i * 6 + j) * self.apart).cast(), a[j], b[j]);
                     }
                 }
             }
@@ -246,14 +247,18 @@ impl<const N: usize> Kernel for Pair<'_, N> {
 /// # Safety
 /// That of [`Simd`].
 #[inline(always)]
-unsafe fn half<S: Simd, const N: usize>(window: &Option<Window<'_>>, first: usize) -> [[S::V; N]; 6] {
+unsafe fn columns<S: Simd, const N: usize>(
+    window: &Option<Window<'_>>,
+    first: usize,
+    half: &mut Half<S::V, N>,
+) {
     // SAFETY: the caller's; channels are read where they are.
     unsafe {
         match window {
             Some(window) if first < window.channels => {
-                window.half::<S, N>(first, S::LANES.min(window.channels - first))
+                window.columns::<S, N>(first, S::LANES.min(window.channels - first), half);
             }
-            _ => [[S::splat(0.0); N]; 6],
+            _ => half.fill(S::splat(0.0)),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::exec::Cx;
 use crate::ops::check::dims;
 use crate::ops::matmul::Product;
 use crate::tensor::{DType, Desc, Tensor};
+use std::mem::MaybeUninit;
 
 /// The points besides 0 and infinity, as in the forward algorithm.
 const A: f32 = 5.0 / 8.0;
@@ -46,7 +47,7 @@ pub(super) fn run(
         let count = chunk.min(tiles - first);
         let to_pixels = Parts::new(pixels.data_mut::<f32>()?);
         let to_grads = Parts::new(grads.data_mut::<f32>()?);
-        cpu.pool.blocks(count, |_, tile| {
+        cpu.pool.runs(count, |_, tile, _| {
             let to = to_pixels.as_ptr().wrapping_add(tile * c);
             cpu.isa.dispatch(Tile::<6> { window: cut.pixels(first + tile), to, apart: chunk * c });
             let to = to_grads.as_ptr().wrapping_add(tile * k);
@@ -169,16 +170,43 @@ impl<const N: usize> Kernel for Tile<'_, N> {
     fn run<S: Simd>(self) {
         for first in (0..self.window.channels).step_by(S::LANES) {
             let n = S::LANES.min(self.window.channels - first);
+            let mut half = Half::<S::V, N>::new();
             // SAFETY: each point has room for all channels, and no other tile writes there.
             unsafe {
-                let half = self.window.half::<S, N>(first, n);
-                for (i, row) in half.into_iter().enumerate() {
-                    for (j, value) in self.window.transform.axis::<S, N>(row).into_iter().enumerate() {
+                self.window.columns::<S, N>(first, n, &mut half);
+                for i in 0..6 {
+                    let row = self.window.transform.axis::<S, N>(half.row(i));
+                    for (j, &value) in row.iter().enumerate() {
                         S::store_up_to(self.to.add((i * 6 + j) * self.apart + first), value, n);
                     }
                 }
             }
         }
+    }
+}
+
+/// A window transformed along columns: six rows of N vectors. It is more than the registers hold, so it is memory, which
+/// nobody clears or copies.
+pub(super) struct Half<V, const N: usize>([[MaybeUninit<V>; N]; 6]);
+
+impl<V: Copy, const N: usize> Half<V, N> {
+    #[inline(always)]
+    pub fn new() -> Half<V, N> {
+        Half([const { [const { MaybeUninit::uninit() }; N] }; 6])
+    }
+
+    /// The same vector everywhere.
+    #[inline(always)]
+    pub fn fill(&mut self, value: V) {
+        self.0.as_flattened_mut().iter_mut().for_each(|v| _ = v.write(value));
+    }
+
+    /// # Safety
+    /// [`Window::columns`] or [`Half::fill`] has written it.
+    #[inline(always)]
+    pub unsafe fn row(&self, i: usize) -> [V; N] {
+        // SAFETY: the caller's.
+        unsafe { std::array::from_fn(|j| self.0[i][j].assume_init()) }
     }
 }
 
@@ -193,32 +221,58 @@ pub(super) struct Window<'a> {
 }
 
 impl Window<'_> {
-    /// The channels `first..first + n` of N x N pixels, transformed along columns.
+    /// The channels `first..first + n` of N x N pixels, transformed along columns, to all of `half`.
     ///
     /// # Safety
     /// That of [`Simd`]; the channels are there.
     #[inline(always)]
-    pub unsafe fn half<S: Simd, const N: usize>(&self, first: usize, n: usize) -> [[S::V; N]; 6] {
+    pub unsafe fn columns<S: Simd, const N: usize>(&self, first: usize, n: usize, half: &mut Half<S::V, N>) {
         let [(top, h), (left, w)] = self.origin;
-        let inside = |at: isize, size: usize| usize::try_from(at).ok().filter(|&at| at < size);
+        let within = |at: isize, size: usize| at >= 0 && at as usize + N <= size;
+        let line = w * self.channels;
         // SAFETY: pixels lie inside the picture, the channels are the caller's.
         unsafe {
-            let zero = S::splat(0.0);
-            let mut half = [[zero; N]; 6];
+            if within(top, h) && within(left, w) && n == S::LANES {
+                let corner =
+                    self.from.as_ptr().add((top as usize * w + left as usize) * self.channels + first);
+                for j in 0..N {
+                    let p = corner.add(j * self.channels);
+                    let mut column = [S::splat(0.0); N];
+                    for (i, value) in column.iter_mut().enumerate() {
+                        let p = p.add(i * line);
+                        *value = S::load(p);
+                        // Of the tiles after the next: a line of a pixel here and there is nothing that a processor
+                        // would foresee.
+                        S::prefetch_second(p.wrapping_add(8 * self.channels).cast());
+                    }
+                    self.column::<S, N>(column, j, half);
+                }
+                return;
+            }
+            let inside = |at: isize, size: usize| usize::try_from(at).ok().filter(|&at| at < size);
             for j in 0..N {
-                let mut column = [zero; N];
-                let Some(x) = inside(left + j as isize, w) else { continue };
-                for (i, value) in column.iter_mut().enumerate() {
-                    if let Some(y) = inside(top + i as isize, h) {
-                        let p = self.from.as_ptr().add((y * w + x) * self.channels + first);
-                        *value = S::load_up_to(p, n);
+                let mut column = [S::splat(0.0); N];
+                if let Some(x) = inside(left + j as isize, w) {
+                    for (i, value) in column.iter_mut().enumerate() {
+                        if let Some(y) = inside(top + i as isize, h) {
+                            *value =
+                                S::load_up_to(self.from.as_ptr().add((y * w + x) * self.channels + first), n);
+                        }
                     }
                 }
-                for (row, value) in half.iter_mut().zip(self.transform.axis::<S, N>(column)) {
-                    row[j] = value;
-                }
+                self.column::<S, N>(column, j, half);
             }
-            half
+        }
+    }
+
+    /// # Safety
+    /// That of [`Simd`].
+    #[inline(always)]
+    unsafe fn column<S: Simd, const N: usize>(&self, column: [S::V; N], j: usize, half: &mut Half<S::V, N>) {
+        // SAFETY: the caller's.
+        let six = unsafe { self.transform.axis::<S, N>(column) };
+        for (row, &value) in half.0.iter_mut().zip(&six) {
+            row[j].write(value);
         }
     }
 }
@@ -294,17 +348,21 @@ impl Kernel for Back<'_> {
                         let p = self.sums.as_ptr().add((i * 6 + j) * self.apart + first);
                         *value = S::load_up_to(p, n);
                     }
-                    for (row, value) in half.iter_mut().zip(taps::<S>(column)) {
-                        row[j] = value;
+                    let three = taps::<S>(column);
+                    for i in 0..3 {
+                        half[i][j] = three[i];
                     }
                 }
-                for (i, row) in half.into_iter().enumerate() {
-                    for (j, value) in taps::<S>(row).into_iter().enumerate() {
-                        let mut lanes = [0.0f32; 16];
-                        S::store(lanes.as_mut_ptr(), value);
-                        for (lane, &value) in lanes.iter().enumerate().take(n) {
-                            self.out[(first + lane) * 9 + i * 3 + j] = value;
-                        }
+                let mut lanes = [0.0f32; 9 * 16];
+                for (i, row) in half.iter().enumerate() {
+                    for (j, &value) in taps::<S>(*row).iter().enumerate() {
+                        S::store(lanes.as_mut_ptr().add((i * 3 + j) * 16), value);
+                    }
+                }
+                let out = &mut self.out[first * 9..(first + n) * 9];
+                for (lane, filter) in out.chunks_exact_mut(9).enumerate() {
+                    for (tap, out) in filter.iter_mut().enumerate() {
+                        *out = lanes[tap * 16 + lane];
                     }
                 }
             }

@@ -46,8 +46,10 @@ pub struct Conv2d {
     pub norm: Option<Norm>,
     /// The last input is added to the output.
     pub residual: bool,
-    /// Of a plain weight, and of the rule: F32, or BF16 as [`Pack`] has it.
+    /// Of a plain weight, and of the input's gradient: F32, or BF16 as [`Pack`] has it.
     pub operands: DType,
+    /// Of the weight's gradient: likewise.
+    pub gradient: DType,
     /// Whether the output is bf16: on a GPU, where nothing is remembered for the rule.
     pub narrow: bool,
 }
@@ -57,8 +59,9 @@ impl Conv2d {
     pub fn same(kernel: usize) -> Conv2d {
         let p = kernel / 2;
         let (norm, residual) = (None, false);
-        let (upsample, narrow, operands) = (false, false, DType::F32);
-        Conv2d { stride: 1, padding: [p; 4], upsample, norm, residual, operands, narrow }
+        let (upsample, narrow) = (false, false);
+        let (operands, gradient) = (DType::F32, DType::F32);
+        Conv2d { stride: 1, padding: [p; 4], upsample, norm, residual, operands, gradient, narrow }
     }
 
     /// How the weight of this convolution is packed.

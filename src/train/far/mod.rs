@@ -52,7 +52,7 @@ impl FarTrainer {
             )));
         }
         let manifest = config.manifest();
-        let numerics = Numerics { precision: recipe.precision.into(), compact: false, deep: false };
+        let numerics = Numerics { precision: recipe.precision.into(), ..Numerics::default() };
         let names = manifest.iter().map(|(name, _)| name);
         let mut state = Learned::new(&recipe.optimizer, weights, names)?;
         state.keep(device)?;

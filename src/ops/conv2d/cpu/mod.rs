@@ -13,7 +13,7 @@ pub use weights::{pack, packed_elements};
 pub use winograd::late_takes;
 
 use super::pack::packed;
-use super::{Conv2d, Geometry, Pack, Variant};
+use super::{Conv2d, Geometry, Pack, SUMS, Variant};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
@@ -61,9 +61,15 @@ pub fn forward(
     };
     let variant =
         Variant::of(weight.desc()).ok_or_else(|| Error::internal("the weight's packing is unknown"))?;
-    // Of a weight that is packed here nobody knew the variant when the sums were shaped.
     let gathers = gathered(inputs[1].desc(), g).is_some();
     let mut sums = sums.map(|t| t.data_mut::<f32>()).transpose()?;
+    // Of a weight that is packed here nobody knew the variant when the sums were shaped: they are gathered beside.
+    let parts = winograd::units(variant, weight.dtype(), g).filter(|&units| units <= sums::parts(g));
+    let mut beside = match parts.filter(|_| sums.is_some() && !gathers) {
+        Some(parts) => Some(cx.workspace.tensor(Desc::plain([g.n, parts, SUMS, g.k], DType::F32))?),
+        None => None,
+    };
+    let own = beside.as_mut().map(|t| t.data_mut::<f32>()).transpose()?;
     let mut rest = inputs[3..].iter();
     let mut next = |present: bool| {
         let input = if present { rest.next() } else { None };
@@ -79,11 +85,13 @@ pub fn forward(
         silu: op.norm.is_some_and(|n| n.silu),
         residual: next(op.residual)?,
         out: Parts::new(out.data_mut()?),
-        sums: sums.as_deref_mut().filter(|_| gathers).map(Parts::new),
+        sums: own.or(sums.as_deref_mut().filter(|_| gathers)).map(Parts::new),
     };
     run(&job, variant, cx)?;
-    if let Some(sums) = sums.filter(|_| !gathers) {
-        sums::fill(g, cpu, out.data()?, sums);
+    match (sums.filter(|_| !gathers), beside) {
+        (Some(sums), Some(own)) => sums::take(g, own.data()?, sums),
+        (Some(sums), None) => sums::fill(g, cpu, out.data()?, sums),
+        (None, _) => {}
     }
     Ok(())
 }

@@ -12,6 +12,16 @@ pub fn parts(g: &Geometry) -> usize {
     (g.oh * g.ow).div_ceil(PART)
 }
 
+/// The sums (n, parts, SUMS, k) of fewer parts; the others are of no position.
+pub fn take(g: &Geometry, from: &[f32], sums: &mut [f32]) {
+    let [from_each, to_each] = [from.len(), sums.len()].map(|len| len / g.n);
+    for (from, to) in from.chunks_exact(from_each).zip(sums.chunks_exact_mut(to_each)) {
+        let (there, none) = to.split_at_mut(from_each);
+        there.copy_from_slice(from);
+        none.fill(0.0);
+    }
+}
+
 /// Fills the sums (n, parts, SUMS, k) of outputs that are all there.
 pub fn fill(g: &Geometry, cpu: &Cpu, out: &[f32], sums: &mut [f32]) {
     let (k, positions, parts) = (g.k, g.oh * g.ow, parts(g));
