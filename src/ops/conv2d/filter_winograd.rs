@@ -349,8 +349,8 @@ impl Kernel for Back<'_> {
                         *value = S::load_up_to(p, n);
                     }
                     let three = taps::<S>(column);
-                    for i in 0..3 {
-                        half[i][j] = three[i];
+                    for (row, &value) in half.iter_mut().zip(&three) {
+                        row[j] = value;
                     }
                 }
                 let mut lanes = [0.0f32; 9 * 16];
