@@ -1,4 +1,4 @@
-// Rows of a table by their indices, widened to f32, and the rule: the gradient of a row is the sum of those of where it
+// Rows of a table by their indices, as f32 or bf16, and the rule: the gradient of a row is the sum of those of where it
 // was looked up, in their order. One launch a table: `which` of the `tables` that an entry has an index for.
 //
 // forward    bytes: what is looked up, read and written              bound: memory
@@ -17,9 +17,9 @@
 namespace {
 
 // An index past the table leaves its entry unwritten and is noted.
-template <int N, class W>
+template <int N, class W, class T>
 __device__ __forceinline__ void look_up(const unsigned *index, int tables, int which, const W *table, unsigned rows,
-                                        float *out, Size entries, int entries_of_block, int c,
+                                        T *out, Size entries, int entries_of_block, int c,
                                         unsigned long long *wrong) {
     over_tile<N>(entries, entries_of_block, c, [&](Size entry, int channel) {
         const Size at = entry * tables + which;
@@ -38,8 +38,8 @@ constexpr int THREADS = 256;
 
 // A block has `rows_of_block` rows of the table, looks through all entries, THREADS at a time, and adds up those of its
 // rows one after the other, so that nothing depends on who comes first. A thread's channels are its own.
-template <int N>
-__device__ __forceinline__ void add_up(const unsigned *index, int tables, int which, const float *grad, float *out,
+template <int N, class T>
+__device__ __forceinline__ void add_up(const unsigned *index, int tables, int which, const T *grad, float *out,
                                        Size entries, unsigned rows, unsigned rows_of_block, int c) {
     SHARED(unsigned, found, [THREADS]);
     SHARED(unsigned, found_row, [THREADS]);
@@ -73,7 +73,7 @@ __device__ __forceinline__ void add_up(const unsigned *index, int tables, int wh
         }
         __syncthreads();
         for (int k = 0; k < count; k++) {
-            const float *from = grad + ((begin + found[k]) * tables + which) * c;
+            const T *from = grad + ((begin + found[k]) * tables + which) * c;
             float *to = out + Size(found_row[k]) * c;
             for (int i = int(threadIdx.x) * N; i < c; i += THREADS * N) {
                 float sum[N], more[N];
@@ -92,10 +92,10 @@ __device__ __forceinline__ void add_up(const unsigned *index, int tables, int wh
 
 } // namespace
 
-#define EMBEDDING(W, type)                                                                                           \
+#define EMBEDDING(W, T, type)                                                                                        \
     extern "C" __global__ void __launch_bounds__(TILE_THREADS)                                                       \
         fqgan_embedding_forward_##type(const unsigned *index, int tables, int which, const W *table, unsigned rows,  \
-                                       float *out, Size entries, int entries_of_block, int c,                        \
+                                       T *out, Size entries, int entries_of_block, int c,                            \
                                        unsigned long long *wrong) {                                                  \
         if (c % 4 == 0) {                                                                                            \
             look_up<4>(index, tables, which, table, rows, out, entries, entries_of_block, c, wrong);                 \
@@ -105,13 +105,21 @@ __device__ __forceinline__ void add_up(const unsigned *index, int tables, int wh
     }                                                                                                                \
     FQGAN_KERNEL(fqgan_embedding_forward_##type, TILE_THREADS)
 
-EMBEDDING(float, f32)
-EMBEDDING(bf16, bf16)
-EMBEDDING(f16, f16)
+// Of the table's type, and where another comes out, of that.
+EMBEDDING(float, float, f32)
+EMBEDDING(float, bf16, f32_bf16)
+EMBEDDING(bf16, float, bf16_f32)
+EMBEDDING(bf16, bf16, bf16)
+EMBEDDING(f16, float, f16_f32)
+EMBEDDING(f16, bf16, f16_bf16)
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_embedding_backward_f32(const unsigned *index, int tables, int which, const float *grad, float *out,
-                                 Size entries, unsigned rows, unsigned rows_of_block, int c) {
-    OVER_ROWS(float, add_up, index, tables, which, grad, out, entries, rows, rows_of_block, c);
-}
-FQGAN_KERNEL(fqgan_embedding_backward_f32, THREADS)
+#define EMBEDDING_BACKWARD(T, type)                                                                                  \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
+        fqgan_embedding_backward_##type(const unsigned *index, int tables, int which, const T *grad, float *out,     \
+                                        Size entries, unsigned rows, unsigned rows_of_block, int c) {                \
+        OVER_ROWS(float, add_up, index, tables, which, grad, out, entries, rows, rows_of_block, c);                  \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_embedding_backward_##type, THREADS)
+
+EMBEDDING_BACKWARD(float, f32)
+EMBEDDING_BACKWARD(bf16, bf16)

@@ -21,12 +21,12 @@ constexpr int WARPS = THREADS / WARP;
 namespace {
 
 // Element e of a head, its pair turned by the angles of a position if there are any.
-__device__ __forceinline__ float turned(const float *from, const float *angles, int e) {
+template <class V> __device__ __forceinline__ float turned(const V *from, const float *angles, int e) {
     if (!angles) {
-        return from[e];
+        return widen(from[e]);
     }
     const int even = e & ~1;
-    const float a = from[even], b = from[even + 1], cosine = angles[even], sine = angles[even + 1];
+    const float a = widen(from[even]), b = widen(from[even + 1]), cosine = angles[even], sine = angles[even + 1];
     return e == even ? a * cosine - b * sine : b * cosine + a * sine;
 }
 
@@ -50,8 +50,8 @@ template <int E> struct Weighed {
 };
 
 // Lane l of a group has elements (l + G k) N .. + N of a head, for k < K.
-template <int G, int N, int K, class T>
-__device__ __forceinline__ void attend(const float *qkv, const float *table, T *keys, T *values, float *out, int tokens,
+template <int G, int N, int K, class V, class T>
+__device__ __forceinline__ void attend(const V *qkv, const float *table, T *keys, T *values, V *out, int tokens,
                                        int heads, int width, int capacity, int position) {
     constexpr int E = N * K, AT_ONCE = WARP / G;
     const int head = int(blockIdx.x), d = heads * width;
@@ -62,10 +62,10 @@ __device__ __forceinline__ void attend(const float *qkv, const float *table, T *
     out += row * tokens * d + head * width;
     for (int i = int(threadIdx.x); i < tokens * width; i += THREADS) {
         const int token = i / width, e = i % width;
-        const float *from = qkv + Size(token) * 3 * d;
+        const V *from = qkv + Size(token) * 3 * d;
         const float *angles = table ? table + Size(position + token) * width : nullptr;
         keys[Size(position + token) * width + e] = narrow<T>(turned(from + d, angles, e));
-        values[Size(position + token) * width + e] = narrow<T>(from[2 * d + e]);
+        values[Size(position + token) * width + e] = narrow<T>(widen(from[2 * d + e]));
     }
     __syncthreads();
 
@@ -74,7 +74,7 @@ __device__ __forceinline__ void attend(const float *qkv, const float *table, T *
     const int lane = lane_of_warp() % G, group = warp_of_block() * AT_ONCE + lane_of_warp() / G;
     const float scale = 1.0f / sqrtf(float(width));
     for (int token = 0; token < tokens; token++) {
-        const float *from = qkv + Size(token) * 3 * d;
+        const V *from = qkv + Size(token) * 3 * d;
         const float *angles = table ? table + Size(position + token) * width : nullptr;
         float q[K][N];
 #pragma unroll
@@ -141,7 +141,7 @@ __device__ __forceinline__ void attend(const float *qkv, const float *table, T *
                 const float other[1] = {value[warp][e]};
                 all.join(state[warp][0], state[warp][1], other);
             }
-            out[Size(token) * d + e] = all.value[0] / all.sum;
+            out[Size(token) * d + e] = narrow<V>(all.value[0] / all.sum);
         }
         __syncthreads();
     }
@@ -149,14 +149,13 @@ __device__ __forceinline__ void attend(const float *qkv, const float *table, T *
 
 } // namespace
 
-// keys and values: those of the layer, (rows, heads, capacity, width). table: null, or (positions, width / 2, 2), cosine and
+// What comes and goes is V, the cache T. keys and values: those of the layer, (rows, heads, capacity, width). table: null, or (positions, width / 2, 2), cosine and
 // sine. `position` is joined by what stands at `at`, if that is given: a captured graph is replayed further on so. Grid:
 // (heads, rows). Heads of 64 and of 128 in 16 bytes a lane; others element by element, up to 256.
-#define KV_ATTENTION(T, type)                                                                                        \
+#define KV_ATTENTION(V, T, type)                                                                                     \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
-        fqgan_kv_attention_attend_##type(const float *qkv, const float *table, T *keys, T *values, float *out,       \
-                                         int tokens, int heads, int width, int capacity, int position,               \
-                                         const unsigned *at) {                                                       \
+        fqgan_kv_attention_attend_##type(const V *qkv, const float *table, T *keys, T *values, V *out, int tokens,   \
+                                         int heads, int width, int capacity, int position, const unsigned *at) {     \
         constexpr int N = TOGETHER<T>;                                                                               \
         position += at ? int(*at) : 0;                                                                               \
         if (width == 64) {                                                                                           \
@@ -169,5 +168,6 @@ __device__ __forceinline__ void attend(const float *qkv, const float *table, T *
     }                                                                                                                \
     FQGAN_KERNEL(fqgan_kv_attention_attend_##type, THREADS)
 
-KV_ATTENTION(float, f32)
-KV_ATTENTION(bf16, bf16)
+KV_ATTENTION(float, float, f32)
+KV_ATTENTION(bf16, bf16, bf16)
+KV_ATTENTION(float, bf16, f32_bf16)

@@ -114,14 +114,15 @@ template <int ROWS> constexpr int FEW_OUTPUTS = ROWS > 2 ? 4 : 2;
 template <class T> constexpr int FEW_TOGETHER = TOGETHER<T> < 8 ? TOGETHER<T> : 8;
 
 // What a row of x has for one output: two products where it is gated.
-struct After {
-    const float *scale, *scale_up, *bias, *residual;
+template <class X> struct After {
+    const float *scale, *scale_up, *bias;
+    const X *residual;
     int activation;
 
     __device__ __forceinline__ float operator()(float v, int column, Size at) const {
         v *= scale ? scale[column] : 1.0f;
         v = activate(v + (bias ? bias[column] : 0.0f), activation);
-        return v + (residual ? residual[at] : 0.0f);
+        return v + (residual ? widen(residual[at]) : 0.0f);
     }
     __device__ __forceinline__ float operator()(float gate, float up, int column) const {
         return silu(gate * (scale ? scale[column] : 1.0f)) * (up * (scale_up ? scale_up[column] : 1.0f));
@@ -130,9 +131,9 @@ struct After {
 
 // N elements of a row at a time: FEW_TOGETHER, or one where rows are not whole multiples of that. `up` is null, or the weight
 // that is multiplied with the gate's: then half of a warp's rows are of either.
-template <int N, int ROWS, class T>
-__device__ __forceinline__ void few(const float *x, const T *weight, const T *up, const After &after, float *out,
-                                    int rows, int n, int k) {
+template <int N, int ROWS, class X, class T>
+__device__ __forceinline__ void few(const X *x, const T *weight, const T *up, const After<X> &after, X *out, int rows,
+                                    int n, int k) {
     constexpr int WIDE = FEW_OUTPUTS<ROWS>;
     const int step = up ? WIDE / 2 : WIDE, lane = lane_of_warp();
     const int first = (int(blockIdx.x) * FEW_WARPS + warp_of_block()) * step;
@@ -189,7 +190,7 @@ __device__ __forceinline__ void few(const float *x, const T *weight, const T *up
         const int at = e * WARP + lane, r = at / WIDE, o = at % WIDE, column = first + o;
         if (r < rows && o < step && column < n) {
             const Size to = Size(r) * n + column;
-            out[to] = up ? after(mine[e], its[e], column) : after(mine[e], column, to);
+            out[to] = narrow<X>(up ? after(mine[e], its[e], column) : after(mine[e], column, to));
         }
     }
 }
@@ -217,12 +218,12 @@ LINEAR(bf16, bf16)
 // out (rows, n) = activation(x (rows, k) weight (n, k)^T * scale + bias) + residual, or with `up`
 // SiLU(x weight^T * scale) * (x up^T * scale_up). What it does without is null. Grid: a warp for each 2 or 4 outputs, half
 // as many where there is an `up`.
-#define FEW(T, type, ROWS)                                                                                           \
+#define FEW(X, T, type, ROWS)                                                                                        \
     extern "C" __global__ void __launch_bounds__(FEW_THREADS)                                                        \
-        fqgan_linear_few##ROWS##_##type(const float *x, const T *weight, const T *up, const float *scale,            \
-                                        const float *scale_up, const float *bias, const float *residual,             \
-                                        int activation, float *out, int rows, int n, int k) {                        \
-        const After after = {scale, scale_up, bias, residual, activation};                                           \
+        fqgan_linear_few##ROWS##_##type(const X *x, const T *weight, const T *up, const float *scale,                \
+                                        const float *scale_up, const float *bias, const X *residual, int activation, \
+                                        X *out, int rows, int n, int k) {                                            \
+        const After<X> after = {scale, scale_up, bias, residual, activation};                                        \
         if (k % FEW_TOGETHER<T> == 0) {                                                                              \
             few<FEW_TOGETHER<T>, ROWS>(x, weight, up, after, out, rows, n, k);                                       \
         } else {                                                                                                     \
@@ -231,9 +232,11 @@ LINEAR(bf16, bf16)
     }                                                                                                                \
     FQGAN_KERNEL(fqgan_linear_few##ROWS##_##type, FEW_THREADS)
 
-#define FEW_OF(T, type) FEW(T, type, 2) FEW(T, type, 8) FEW(T, type, 16)
+#define FEW_OF(X, T, type) FEW(X, T, type, 2) FEW(X, T, type, 8) FEW(X, T, type, 16)
 
-FEW_OF(float, f32)
-FEW_OF(bf16, bf16)
-FEW_OF(f16, f16)
-FEW_OF(signed char, i8)
+FEW_OF(float, float, f32)
+FEW_OF(float, bf16, bf16)
+FEW_OF(float, f16, f16)
+FEW_OF(float, signed char, i8)
+// x, residual and out of bf16 too.
+FEW_OF(bf16, bf16, bf16_bf16)

@@ -21,6 +21,11 @@ pub fn int(size: usize) -> Result<Arg> {
     size.map(Arg::from).map_err(|_| Error::invalid("a size past 2^31 - 1, expected a smaller one on a GPU"))
 }
 
+/// The kernel for values of that type, of the two that an operation has.
+pub fn typed(dtype: DType, [f32, bf16]: [&'static str; 2]) -> &'static str {
+    if dtype == DType::BF16 { bf16 } else { f32 }
+}
+
 /// A thread for each 16 bytes of `count` elements of f32: as good for narrower ones, half of whose threads find nothing.
 pub fn map(count: usize) -> Launch {
     Launch::over(count.div_ceil(TOGETHER), THREADS as u32)

@@ -70,7 +70,7 @@ impl Quantizer {
         let [unit] = e.apply(Normalize { eps: EPS }, &[latents])?;
         let [codebook] = e.apply(Normalize { eps: EPS }, &[&e.param(&self.codebooks[branch])?])?;
         let index = e.reshape(&codes, &[shape[0], shape[1], shape[2], 1])?;
-        let [rows] = e.apply(Embedding, &[&index, &codebook])?;
+        let [rows] = e.apply(Embedding::default(), &[&index, &codebook])?;
         let [embeddings] = e.apply(StraightThrough, &[&unit, &rows])?;
         Ok(Quantized { codes, latents: unit, codebook, rows, embeddings })
     }

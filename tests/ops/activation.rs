@@ -1,5 +1,6 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::narrow::{BOUND, rounded};
+use crate::table::{Case, Wide, check, check_narrow, random, refuses};
 use fqgan::ops::activation::LeakyRelu;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -23,20 +24,23 @@ fn corners() {
     for shape in [&[][..], &[0], &[1], &[17], &[4095], &[4097], &[2, 64, 65]] {
         check(&case(1, shape, 0.2));
         check(&case(2, shape, 0.0));
+        check_narrow(&rounded(case(1, shape, 0.2), &[0]));
     }
     let x = Tensor::from_slice([4], &[f32::NAN, f32::INFINITY, -1.0, 0.0]).unwrap();
     check(&Case::new(LeakyRelu { slope: 0.5 }, vec![x], 0.0, |_| {
         vec![vec![f64::NAN, f64::INFINITY, -0.5, 0.0]]
     }));
-    refuses(LeakyRelu { slope: 0.0 }, &[&random(1, &[3], DType::BF16)], "expected plain f32");
+    refuses(LeakyRelu { slope: 0.0 }, &[&random(1, &[3], DType::BF16)], "no kernel for bf16");
 }
 
 #[test]
 fn gradients() {
     for slope in [0.0f32, 0.2] {
-        check_gradients(LeakyRelu { slope }, &[random(1, &[3, 7], DType::F32)], &[0], 1e-6, |all| {
-            vec![oracle(all, f64::from(slope))]
-        });
+        for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, BOUND)] {
+            check_gradients(LeakyRelu { slope }, &[random(1, &[3, 7], dtype)], &[0], bound, |all| {
+                vec![oracle(all, f64::from(slope))]
+            });
+        }
     }
 }
 
@@ -45,5 +49,6 @@ proptest! {
     #[test]
     fn any_shape(seed in 0u64..100, n in 0usize..9000, slope in 0.0f32..1.0) {
         check(&case(seed, &[n], slope));
+        check_narrow(&rounded(case(seed, &[n], slope), &[0]));
     }
 }

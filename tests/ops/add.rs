@@ -1,4 +1,5 @@
 use crate::gradients::check_gradients;
+use crate::narrow::BOUND;
 use crate::table::{Case, check, random, refuses};
 use fqgan::ops::add::Add;
 use fqgan::tensor::{DType, Tensor};
@@ -61,10 +62,12 @@ proptest! {
 #[test]
 fn gradients() {
     for shape in [&[2, 3, 4][..], &[3, 4], &[4], &[]] {
-        let inputs = [random(1, &[2, 3, 4], DType::F32), random(2, shape, DType::F32)];
-        check_gradients(Add, &inputs, &[0, 1], 1e-6, |all| {
-            let (a, b) = (&all[0].data, &all[1].data);
-            vec![a.iter().enumerate().map(|(i, a)| a + b[i % b.len()]).collect()]
-        });
+        for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, BOUND)] {
+            let inputs = [random(1, &[2, 3, 4], dtype), random(2, shape, dtype)];
+            check_gradients(Add, &inputs, &[0, 1], bound, |all| {
+                let (a, b) = (&all[0].data, &all[1].data);
+                vec![a.iter().enumerate().map(|(i, a)| a + b[i % b.len()]).collect()]
+            });
+        }
     }
 }

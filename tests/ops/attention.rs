@@ -1,4 +1,5 @@
 use crate::gradients::check_gradients;
+use crate::narrow::rounded;
 use crate::table::{Case, Wide, check, random, refuses};
 use fqgan::ops::attention::Attention;
 use fqgan::tensor::{DType, Tensor};
@@ -153,6 +154,16 @@ fn gradients() {
             check_gradients(op, &case.inputs, &[0], 2e-5, |all| case.expected(all));
             let case = separate(2, shape, op);
             check_gradients(op, &case.inputs, &[0, 1, 2], 2e-5, |all| case.expected(all));
+        }
+    }
+    // By tensor cores, and of another width. What they multiply is rounded too.
+    for (shape, heads) in [([2, 5, 128], 2), ([1, 7, 128], 1), ([1, 9, 6], 2)] {
+        for causal in [false, true] {
+            let op = Attention { heads, causal };
+            let case = rounded(packed(1, shape, op, 1.0), &[0]);
+            check_gradients(op, &case.inputs, &[0], 1e-2, |all| case.expected(all));
+            let case = rounded(separate(2, shape, op), &[0, 1, 2]);
+            check_gradients(op, &case.inputs, &[0, 1, 2], 1e-2, |all| case.expected(all));
         }
     }
 }

@@ -1,5 +1,6 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::narrow::{BOUND, exactly_rounded};
+use crate::table::{Case, Wide, check, check_narrow, random, refuses};
 use fqgan::ops::concat::{Columns, Concat};
 use fqgan::tensor::{DType, Tensor};
 
@@ -25,6 +26,12 @@ fn inputs(leading: &[usize], widths: &[usize]) -> Vec<Tensor> {
     widths.iter().zip(1..).map(|(&d, seed)| random(seed, &shape(d), DType::F32)).collect()
 }
 
+/// Of bf16, which is copied as it is.
+fn exact(case: Case) -> Case {
+    let all: Vec<usize> = (0..case.inputs.len()).collect();
+    exactly_rounded(case, &all)
+}
+
 #[test]
 fn corners() {
     for (leading, widths) in [
@@ -35,12 +42,16 @@ fn corners() {
         (&[5], &[0, 3]),
         (&[2, 16, 16], &[8, 8, 8]),
     ] {
-        check(&Case::new(Concat, inputs(leading, widths), 0.0, |all| vec![joined(all)]));
+        let case = || Case::new(Concat, inputs(leading, widths), 0.0, |all| vec![joined(all)]);
+        check(&case());
+        check_narrow(&exact(case()));
     }
     let x = random(1, &[3, 7], DType::F32);
     for (first, count) in [(0, 7), (2, 3), (6, 1), (7, 0)] {
         let op = Columns { first, count };
-        check(&Case::new(op, vec![x.clone()], 0.0, move |all| vec![part(all, first, count)]));
+        let case = || Case::new(op, vec![x.clone()], 0.0, move |all| vec![part(all, first, count)]);
+        check(&case());
+        check_narrow(&exact(case()));
     }
     refuses(Columns { first: 5, count: 3 }, &[&x], "no columns 5..+3");
     refuses(Concat, &[&x, &random(1, &[2, 7], DType::F32)], "expected one shape but for the last extent");
@@ -53,5 +64,9 @@ fn gradients() {
     check_gradients(Concat, &inputs(&[2, 3], &[2, 1, 4]), &[0, 1, 2], 1e-6, |all| vec![joined(all)]);
     check_gradients(Concat, &inputs(&[2], &[3, 2]), &[1], 1e-6, |all| vec![joined(all)]);
     let op = Columns { first: 1, count: 2 };
-    check_gradients(op, &[random(1, &[3, 5], DType::F32)], &[0], 1e-6, |all| vec![part(all, 1, 2)]);
+    for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, BOUND)] {
+        check_gradients(op, &[random(1, &[3, 5], dtype)], &[0], bound, |all| vec![part(all, 1, 2)]);
+    }
+    let narrow = [random(1, &[3, 8], DType::BF16), random(2, &[3, 16], DType::BF16)];
+    check_gradients(Concat, &narrow, &[0, 1], BOUND, |all| vec![joined(all)]);
 }

@@ -1,5 +1,6 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::narrow::{BOUND, rounded};
+use crate::table::{Case, Wide, check, check_narrow, random, refuses};
 use fqgan::ops::dropout::Dropout;
 use fqgan::rng::Stream;
 use fqgan::tensor::{DType, Tensor};
@@ -32,6 +33,11 @@ fn case(seed: u64, shape: &[usize], op: Dropout) -> Case {
     Case::new(op, inputs, 3e-7, move |all| vec![oracle(op, all)])
 }
 
+/// Of bf16 throughout.
+fn narrow(seed: u64, shape: &[usize], op: Dropout) -> Case {
+    rounded(case(seed, shape, op), if op.residual { &[0, 1] } else { &[0] })
+}
+
 /// A residual branch of two pictures in FAR-B: elements, and whole samples.
 pub fn published() -> Vec<Case> {
     vec![case(1, &[2, 256, 1024], op(0.1, 1, true)), case(2, &[2, 256, 1024], op(0.1, 256 * 1024, true))]
@@ -52,6 +58,7 @@ fn corners() {
         for residual in [false, true] {
             check(&case(1, shape, op(0.3, run, residual)));
             check(&case(2, shape, op(0.0, run, residual)));
+            check_narrow(&narrow(1, shape, op(0.3, run, residual)));
             check(&case(3, shape, Dropout { part: 3, ..op(0.3, run, residual) }));
         }
     }
@@ -84,7 +91,7 @@ fn refusals() {
         &[&x, &random(1, &[6], DType::F32)],
         "residual is f32 [6], expected f32 [2, 3]",
     );
-    refuses(op(0.1, 1, false), &[&random(1, &[3], DType::BF16)], "expected plain f32");
+    refuses(op(0.1, 1, false), &[&random(1, &[3], DType::BF16)], "no kernel for bf16");
 }
 
 proptest! {
@@ -92,6 +99,7 @@ proptest! {
     #[test]
     fn any_shape(seed in 0u64..100, runs in 0usize..600, run in 1usize..20, rate in 0.0f64..0.99, residual: bool) {
         check(&case(seed, &[runs, run], Dropout { seed, ..op(rate, run, residual) }));
+        check_narrow(&narrow(seed, &[runs, run], Dropout { seed, ..op(rate, run, residual) }));
     }
 }
 
@@ -101,5 +109,6 @@ fn gradients() {
         let op = Dropout { part: 1, ..op(0.4, run, residual) };
         let wanted: &[usize] = if residual { &[0, 1] } else { &[0] };
         check_gradients(op, &case(1, &[4, 10], op).inputs, wanted, 1e-6, |all| vec![oracle(op, all)]);
+        check_gradients(op, &narrow(1, &[4, 10], op).inputs, wanted, BOUND, |all| vec![oracle(op, all)]);
     }
 }

@@ -1,5 +1,6 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::narrow::{BOUND, rounded};
+use crate::table::{Case, Wide, check, check_narrow, random, refuses};
 use fqgan::ops::gate::Gate;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -22,6 +23,7 @@ pub fn published() -> Vec<Case> {
 fn corners() {
     for shape in [&[][..], &[0], &[1], &[17], &[4095], &[4097], &[3, 65]] {
         check(&case(1, shape));
+        check_narrow(&rounded(case(1, shape), &[0, 1]));
     }
     let a = Tensor::from_slice([5], &[100.0, -100.0, 0.0, f32::NAN, 1.0]).unwrap();
     let b = Tensor::from_slice([5], &[2.0, 2.0, f32::INFINITY, 1.0, f32::NAN]).unwrap();
@@ -32,7 +34,7 @@ fn corners() {
 fn refusals() {
     let x = random(1, &[2, 3], DType::F32);
     refuses(Gate, &[&x, &random(2, &[3, 2], DType::F32)], "b is f32 [3, 2], expected f32 [2, 3]");
-    refuses(Gate, &[&random(1, &[3], DType::BF16), &x], "expected plain f32");
+    refuses(Gate, &[&random(1, &[3], DType::BF16), &x], "b is f32 [2, 3], expected bf16 [3]");
     refuses(Gate, &[&x], "1 inputs, expected 2");
 }
 
@@ -41,6 +43,7 @@ proptest! {
     #[test]
     fn any_shape(seed in 0u64..100, n in 0usize..9000) {
         check(&case(seed, &[n]));
+        check_narrow(&rounded(case(seed, &[n]), &[0, 1]));
     }
 }
 
@@ -48,5 +51,7 @@ proptest! {
 fn gradients() {
     for shape in [&[3, 7][..], &[1], &[40]] {
         check_gradients(Gate, &case(1, shape).inputs, &[0, 1], 2e-6, |all| vec![oracle(all)]);
+        let narrow = rounded(case(1, shape), &[0, 1]);
+        check_gradients(Gate, &narrow.inputs, &[0, 1], BOUND, |all| vec![oracle(all)]);
     }
 }

@@ -1,4 +1,5 @@
-use crate::table::{Case, Wide, check, device, on, random, refuses, same_bits};
+use crate::narrow::{round, rounded};
+use crate::table::{Case, Wide, check, check_narrow, device, on, random, refuses, same_bits};
 use fqgan::Result;
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::{Eager, Exec, Op};
@@ -39,9 +40,11 @@ fn oracle(all: &[Wide], heads: usize) -> Vec<f64> {
 
 fn part(qkv: &Tensor, from: usize, to: usize) -> Tensor {
     let [b, t, packed] = qkv.shape().dims().unwrap();
-    let data = qkv.data::<f32>().unwrap();
+    let data = Wide::of(qkv).data;
     let rows = (0..b).flat_map(|row| &data[(row * t + from) * packed..(row * t + to) * packed]);
-    Tensor::from_slice([b, to - from, packed], &rows.copied().collect::<Vec<_>>()).unwrap()
+    let rows: Vec<f32> = rows.map(|&x| x as f32).collect();
+    let part = Tensor::from_slice([b, to - from, packed], &rows).unwrap();
+    if qkv.dtype() == DType::BF16 { round(&part) } else { part }
 }
 
 /// The outputs of all positions when they come in runs that end at `ends`.
@@ -56,12 +59,14 @@ fn in_runs(e: &Eager<'_>, qkv: &Tensor, heads: usize, dtype: DType, ends: &[usiz
     for &end in ends {
         let qkv = part(qkv, position, end);
         // Another layer must not disturb this one.
-        let other = random(position as u64, &qkv.shape()[..], DType::F32);
+        let other = random(position as u64, &qkv.shape()[..], qkv.dtype());
         let [_] =
             e.run(&KvAttention { layer: 0, position, at: None, cache: &cache }, &[&cx.upload(&other)?])?;
         let [y] =
             e.run(&KvAttention { layer: 1, position, at: None, cache: &cache }, &[&cx.upload(&qkv)?])?;
-        for (row, y) in cx.download(&y)?.data::<f32>()?.chunks_exact((end - position) * d).enumerate() {
+        assert_eq!(y.dtype(), qkv.dtype());
+        let y: Vec<f32> = Wide::of(&cx.download(&y)?).data.iter().map(|&x| x as f32).collect();
+        for (row, y) in y.chunks_exact((end - position) * d).enumerate() {
             out[(row * t + position) * d..(row * t + end) * d].copy_from_slice(y);
         }
         position = end;
@@ -114,11 +119,13 @@ pub fn published() -> Vec<Case> {
 
 #[test]
 fn corners() {
-    for dtype in [DType::F32, DType::BF16] {
-        check(&case(1, [1, 1], 1, 1, dtype));
-        check(&case(2, [2, 5], 3, 7, dtype));
-        check(&case(3, [1, 130], 2, 64, dtype));
-        check(&case(4, [2, 33], 1, 80, dtype));
+    for (shape, heads, dim) in
+        [([1, 1], 1, 1), ([2, 5], 3, 7), ([1, 130], 2, 64), ([2, 33], 1, 80), ([1, 40], 1, 128)]
+    {
+        for dtype in [DType::F32, DType::BF16] {
+            check(&case(1, shape, heads, dim, dtype));
+        }
+        check_narrow(&rounded(case(2, shape, heads, dim, DType::BF16), &[0]));
     }
 }
 
@@ -201,6 +208,7 @@ fn refusals() {
     refuses(KvAttention { layer: 1, ..op(0) }, &[&qkv(2, 1, 24)], "layer 1 of 1");
     refuses(op(1), &[&qkv(2, 1, 24)], "position 1 after 0 cached ones");
     refuses(op(0), &[&qkv(2, 4, 24)], "positions 0..+4 of a cache of 3");
+    refuses(op(0), &[&random(1, &[2, 1, 24], DType::BF16)], "beside a cache of f32");
     let table = |rows: usize, pairs: usize| random(1, &[rows, pairs, 2], DType::F32);
     refuses(op(0), &[&qkv(2, 2, 24), &table(1, 2)], "expected f32 (at least 2, 4 / 2, 2)");
     refuses(op(0), &[&qkv(2, 2, 24), &table(3, 4)], "expected f32 (at least 2, 4 / 2, 2)");
@@ -214,6 +222,7 @@ proptest! {
     #[test]
     fn any_shape(seed in 0u64..1000, b in 1usize..3, t in 1usize..40, heads in 1usize..4, dim in 1usize..70) {
         check(&case(seed, [b, t], heads, dim, DType::F32));
+        check_narrow(&rounded(case(seed, [b, t], heads, dim, DType::BF16), &[0]));
     }
 }
 

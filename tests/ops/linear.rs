@@ -1,4 +1,5 @@
 use crate::gradients::check_gradients;
+use crate::narrow::rounded;
 use crate::table::{Case, Weight, Wide, check, cx, device, on, random, refuses, same_bits};
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::{Exec, Prepare};
@@ -206,31 +207,45 @@ fn infinite_and_not_a_number() {
     }
 }
 
+pub fn gated(op: SwiGlu, [rows, k, n]: [usize; 3], dtype: DType) -> Case {
+    let weight = |seed| random(seed, &[n, k], dtype);
+    let mut inputs = vec![random(1, &[rows, k], DType::F32), weight(2), weight(3)];
+    let bytes = dtype == DType::I8;
+    if bytes {
+        inputs.extend([5, 6].map(|seed| random(seed, &[n], DType::F32)));
+    }
+    Case::new(op, inputs, if bytes { 1e-4 } else { 1e-6 }, move |all| {
+        let product = |which: usize, i: usize| -> f64 {
+            let scale = if bytes { all[2 + which].data[i % n] } else { 1.0 };
+            let w = &all[which].data;
+            scale * (0..k).map(|j| all[0].data[i / n * k + j] * w[i % n * k + j]).sum::<f64>()
+        };
+        let value = |i| activate(Activation::Silu, product(1, i)) * product(2, i);
+        vec![(0..rows * n).map(value).collect()]
+    })
+}
+
+pub const GATED: [[usize; 3]; 6] =
+    [[1, 1, 1], [2, 64, 100], [7, 1300, 65], [16, 160, 37], [0, 4, 4], [50, 33, 130]];
+
 #[test]
 fn swiglu() {
     for dtype in [DType::F32, DType::BF16, DType::F16, DType::I8] {
-        for (rows, k, n) in [(1, 1, 1), (2, 64, 100), (7, 1300, 65), (16, 160, 37), (0, 4, 4), (50, 33, 130)]
-        {
-            let weight = |seed| random(seed, &[n, k], dtype);
-            let mut inputs = vec![random(1, &[rows, k], DType::F32), weight(2), weight(3)];
-            let bytes = dtype == DType::I8;
-            if bytes {
-                inputs.extend([5, 6].map(|seed| random(seed, &[n], DType::F32)));
-            }
-            check(&Case::new(SwiGlu, inputs, if bytes { 1e-4 } else { 1e-6 }, move |all| {
-                let product = |which: usize, i: usize| -> f64 {
-                    let scale = if bytes { all[2 + which].data[i % n] } else { 1.0 };
-                    let w = &all[which].data;
-                    scale * (0..k).map(|j| all[0].data[i / n * k + j] * w[i % n * k + j]).sum::<f64>()
-                };
-                let value = |i| activate(Activation::Silu, product(1, i)) * product(2, i);
-                vec![(0..rows * n).map(value).collect()]
-            }));
+        for extents in GATED {
+            check(&gated(SwiGlu::default(), extents, dtype));
         }
     }
     let (x, w) = (random(1, &[2, 6], DType::F32), random(2, &[3, 6], DType::F32));
-    refuses(SwiGlu, &[&x, &w, &random(2, &[4, 6], DType::F32)], "up is f32 [4, 6], expected f32 [3, 6]");
-    refuses(SwiGlu, &[&x, &w, &random(2, &[3, 6], DType::BF16)], "up is bf16 [3, 6], expected f32 [3, 6]");
+    refuses(
+        SwiGlu::default(),
+        &[&x, &w, &random(2, &[4, 6], DType::F32)],
+        "up is f32 [4, 6], expected f32 [3, 6]",
+    );
+    refuses(
+        SwiGlu::default(),
+        &[&x, &w, &random(2, &[3, 6], DType::BF16)],
+        "up is bf16 [3, 6], expected f32 [3, 6]",
+    );
 }
 
 /// A row gives the same bits alone and in any company, and in any place of it.
@@ -381,7 +396,7 @@ fn refusals() {
     let bytes = Tensor::from_slice([3, 6], &[0i8; 18]).unwrap();
     refuses(op, &[&x, &bytes], "2 inputs, expected 3");
     refuses(op, &[&x, &bytes, &random(3, &[4], DType::F32)], "scale is f32 [4], expected f32 [3]");
-    refuses(SwiGlu, &[&x, &bytes, &bytes, &random(3, &[3], DType::F32)], "4 inputs, expected 5");
+    refuses(SwiGlu::default(), &[&x, &bytes, &bytes, &random(3, &[3], DType::F32)], "4 inputs, expected 5");
 }
 
 proptest! {
@@ -457,6 +472,16 @@ fn gradients() {
             let case = case(5, &[2, 3], 7, 18, DType::F32, op);
             let wanted: Vec<usize> = (0..case.inputs.len()).collect();
             check_gradients(op, &case.inputs, &wanted, 1e-5, |all| case.expected(all));
+            // Values of bf16, and the factors of the products or not.
+            let which: &[usize] = if residual { &[0, 3] } else { &[0] };
+            let case = rounded(case, which);
+            for operands in [DType::F32, DType::BF16] {
+                let panels = bias.then_some(Pack { operands });
+                for narrow in [false, true] {
+                    let op = Linear { panels, narrow, ..op };
+                    check_gradients(op, &case.inputs, &wanted, 1e-2, |all| case.expected(all));
+                }
+            }
         }
     }
 }

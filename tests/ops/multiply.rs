@@ -1,5 +1,6 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::narrow::{BOUND, rounded};
+use crate::table::{Case, Wide, check, check_narrow, random, refuses};
 use fqgan::ops::multiply::Multiply;
 use fqgan::tensor::DType;
 
@@ -20,7 +21,9 @@ fn corners() {
         (&[2, 257, 384], 2),
     ] {
         let inputs = vec![random(1, shape, DType::F32), random(2, &shape[leading..], DType::F32)];
-        check(&Case::new(Multiply, inputs, 6e-8, |all| vec![oracle(all)]));
+        let case = || Case::new(Multiply, inputs.clone(), 6e-8, |all| vec![oracle(all)]);
+        check(&case());
+        check_narrow(&rounded(case(), &[0, 1]));
     }
     let a = random(1, &[3, 5], DType::F32);
     refuses(
@@ -33,7 +36,9 @@ fn corners() {
 #[test]
 fn gradients() {
     for leading in 0..=2 {
-        let all = [random(1, &[3, 5], DType::F32), random(2, &[3, 5][leading..], DType::F32)];
-        check_gradients(Multiply, &all, &[0, 1], 2e-6, |all| vec![oracle(all)]);
+        for (dtype, bound) in [(DType::F32, 2e-6), (DType::BF16, BOUND)] {
+            let all = [random(1, &[3, 5], dtype), random(2, &[3, 5][leading..], dtype)];
+            check_gradients(Multiply, &all, &[0, 1], bound, |all| vec![oracle(all)]);
+        }
     }
 }

@@ -1,27 +1,33 @@
-//! Values of bf16 between operations, as a GPU keeps them: the cases of each operation again, what it reads rounded before
-//! it is given to the oracle too. The processor refuses them all.
+//! Values of bf16 between operations, as a GPU keeps them: the cases of an operation again, what it reads rounded before
+//! it is given to the oracle too. The processor refuses them all. Operations that are not here have these cases in their
+//! own files.
 
 use crate::table::{Case, check_narrow, random};
 use crate::{add, attention, conv2d, layer_norm, linear, upsample};
 use fqgan::ops::attention::Attention;
 use fqgan::ops::conv2d::{Conv2d, Norm};
-use fqgan::ops::linear::{Linear, Pack};
+use fqgan::ops::linear::{Linear, Pack, SwiGlu};
 use fqgan::ops::upsample::Upsample;
 use fqgan::tensor::{DType, Tensor};
 use half::bf16;
 
 /// What rounding of the result, or of one factor, costs; of several, of different sign, not much more.
-const BOUND: f64 = 6e-3;
+pub const BOUND: f64 = 6e-3;
 
-fn round(tensor: &Tensor) -> Tensor {
+pub fn round(tensor: &Tensor) -> Tensor {
     let values: Vec<bf16> = tensor.data::<f32>().unwrap().iter().map(|&x| bf16::from_f32(x)).collect();
     Tensor::from_slice(*tensor.shape(), &values).unwrap()
 }
 
 /// The case with these of its inputs rounded.
-fn rounded(mut case: Case, which: &[usize]) -> Case {
+pub fn rounded(case: Case, which: &[usize]) -> Case {
+    let bound = case.bound.max(BOUND);
+    exactly_rounded(case, which).within(bound)
+}
+
+/// The same where the output is not: it is copied, or f32.
+pub fn exactly_rounded(mut case: Case, which: &[usize]) -> Case {
     which.iter().for_each(|&i| case.inputs[i] = round(&case.inputs[i]));
-    case.bound = case.bound.max(BOUND);
     case
 }
 
@@ -35,9 +41,7 @@ fn of_elements() {
     for shape in [[1, 1, 1, 1], [2, 3, 5, 7], [1, 4, 4, 32], [0, 2, 2, 3]] {
         let case =
             Case::new(Upsample, vec![random(1, &shape, DType::F32)], 0.0, |all| vec![upsample::spread(all)]);
-        let mut case = rounded(case, &[0]);
-        case.bound = 0.0;
-        check_narrow(&case);
+        check_narrow(&exactly_rounded(case, &[0]));
     }
 }
 
@@ -82,9 +86,29 @@ fn linear_layers() {
             }
         }
     }
-    // Beside weights of bytes, with their scales.
+    // Beside weights of bytes, with their scales; and as a generator has them, for few rows and for many.
     let op = Linear { narrow: true, ..linear::ALL };
-    check_narrow(&rounded(linear::case(4, &[3], 32, 24, DType::I8, op), &[0, 4]));
+    for rows in [1, 3, 11, 16, 17, 40] {
+        check_narrow(&rounded(linear::case(4, &[rows], 32, 24, DType::I8, op), &[0, 4]));
+        for (k, n) in [(64, 96), (40, 17), (21, 5)] {
+            for narrow in [false, true] {
+                let op = Linear { narrow, ..op };
+                check_narrow(&rounded(linear::case(5, &[rows], k, n, DType::BF16, op), &[0, 3]));
+                check_narrow(&rounded(linear::case(6, &[rows], k, n, DType::BF16, op), &[0]));
+            }
+        }
+    }
+}
+
+#[test]
+fn gated_layers() {
+    for extents in linear::GATED {
+        for dtype in [DType::F32, DType::BF16, DType::F16, DType::I8] {
+            check_narrow(&rounded(linear::gated(SwiGlu { narrow: true }, extents, dtype), &[0]));
+            check_narrow(&rounded(linear::gated(SwiGlu { narrow: false }, extents, dtype), &[0]));
+        }
+        check_narrow(&rounded(linear::gated(SwiGlu { narrow: true }, extents, DType::BF16), &[]));
+    }
 }
 
 #[test]

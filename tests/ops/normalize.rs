@@ -1,5 +1,6 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::narrow::{BOUND, rounded};
+use crate::table::{Case, Wide, check, check_narrow, random, refuses};
 use fqgan::ops::normalize::Normalize;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -28,6 +29,7 @@ fn corners() {
     for shape in [&[1][..], &[3, 8], &[0, 8], &[5, 0], &[2, 1024], &[3000, 7]] {
         check(&case(1, shape, 1e-12));
         check(&case(2, shape, 0.0));
+        check_narrow(&rounded(case(1, shape, 1e-12), &[0]));
     }
     // A short row is divided by eps; a row of zeros has no direction.
     let x = Tensor::from_slice([3, 2], &[3e-4f32, 4e-4, 0.0, 0.0, f32::NAN, 1.0]).unwrap();
@@ -41,13 +43,14 @@ fn corners() {
 
 #[test]
 fn gradients() {
-    check_gradients(Normalize { eps: 1e-12 }, &[random(1, &[4, 5], DType::F32)], &[0], 2e-6, |all| {
-        vec![oracle(all, 1e-12)]
-    });
-    // All rows are shorter than eps.
-    check_gradients(Normalize { eps: 100.0 }, &[random(1, &[4, 5], DType::F32)], &[0], 2e-6, |all| {
-        vec![oracle(all, 100.0)]
-    });
+    // All rows are shorter than the larger one.
+    for eps in [1e-12, 100.0] {
+        for (dtype, bound) in [(DType::F32, 2e-6), (DType::BF16, BOUND)] {
+            check_gradients(Normalize { eps }, &[random(1, &[4, 5], dtype)], &[0], bound, |all| {
+                vec![oracle(all, f64::from(eps))]
+            });
+        }
+    }
 }
 
 proptest! {
@@ -55,5 +58,6 @@ proptest! {
     #[test]
     fn any_shape(seed in 0u64..100, rows in 0usize..300, d in 1usize..90) {
         check(&case(seed, &[rows, d], 1e-12));
+        check_narrow(&rounded(case(seed, &[rows, d], 1e-12), &[0]));
     }
 }

@@ -1,5 +1,6 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, check, random, refuses};
+use crate::narrow::{BOUND, rounded};
+use crate::table::{Case, check, check_narrow, random, refuses};
 use fqgan::ops::rms_norm::RmsNorm;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -26,6 +27,7 @@ fn corners() {
     for (lead, c) in [(&[1][..], 1), (&[], 5), (&[2, 3], 64), (&[33], 1000), (&[2], 1024), (&[0], 8)] {
         check(&case(1, lead, c, 1e-5));
         check(&case(2, lead, c, 0.5));
+        check_narrow(&rounded(case(1, lead, c, 1e-5), &[0]));
     }
 }
 
@@ -41,7 +43,7 @@ fn refusals() {
     let op = RmsNorm { eps: 1e-5 };
     let x = random(1, &[2, 6], DType::F32);
     refuses(op, &[&x, &random(2, &[5], DType::F32)], "weight is f32 [5], expected f32 [6]");
-    refuses(op, &[&random(1, &[2, 6], DType::BF16), &random(2, &[6], DType::F32)], "expected plain f32");
+    refuses(op, &[&random(1, &[2, 6], DType::BF16), &random(2, &[6], DType::F32)], "no kernel for bf16");
     refuses(
         op,
         &[&random(1, &[2, 0], DType::F32), &random(2, &[0], DType::F32)],
@@ -54,6 +56,7 @@ proptest! {
     #[test]
     fn any_shape(seed in 0u64..1000, rows in 1usize..40, c in 1usize..300) {
         check(&case(seed, &[rows], c, 1e-5));
+        check_narrow(&rounded(case(seed, &[rows], c, 1e-5), &[0]));
     }
 }
 
@@ -62,5 +65,7 @@ fn gradients() {
     for (lead, c) in [(&[2, 3][..], 18), (&[], 5), (&[70], 3), (&[1], 1)] {
         let case = case(3, lead, c, 1e-2);
         check_gradients(RmsNorm { eps: 1e-2 }, &case.inputs, &[0, 1], 1e-5, |all| case.expected(all));
+        let case = rounded(case, &[0]);
+        check_gradients(RmsNorm { eps: 1e-2 }, &case.inputs, &[0, 1], BOUND, |all| case.expected(all));
     }
 }

@@ -1,5 +1,6 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, check, random, refuses};
+use crate::narrow::{BOUND, rounded};
+use crate::table::{Case, check, check_narrow, random, refuses};
 use fqgan::ops::rotary::Rotary;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -33,11 +34,12 @@ pub fn published() -> Vec<Case> {
 
 #[test]
 fn corners() {
-    check(&case(1, [1, 1], 1, 1, 0));
-    check(&case(2, [2, 3], 3, 5, 4));
-    check(&case(3, [2, 70], 4, 32, 0));
-    check(&case(4, [0, 3], 2, 4, 0));
-    check(&case(5, [2, 0], 2, 4, 0));
+    for (shape, heads, pairs, first) in
+        [([1, 1], 1, 1, 0), ([2, 3], 3, 5, 4), ([2, 70], 4, 32, 0), ([0, 3], 2, 4, 0), ([2, 0], 2, 4, 0)]
+    {
+        check(&case(1, shape, heads, pairs, first));
+        check_narrow(&rounded(case(1, shape, heads, pairs, first), &[0]));
+    }
 }
 
 /// The class token's row.
@@ -65,6 +67,7 @@ proptest! {
     fn any_shape(seed in 0u64..1000, b in 1usize..4, t in 1usize..20, heads in 1usize..5, pairs in 1usize..20,
                  first in 0usize..9) {
         check(&case(seed, [b, t], heads, pairs, first));
+        check_narrow(&rounded(case(seed, [b, t], heads, pairs, first), &[0]));
     }
 }
 
@@ -74,5 +77,7 @@ fn gradients() {
     for (shape, heads, pairs, first) in [([2, 3], 2, 2, 1), ([1, 1], 1, 1, 0)] {
         let case = case(3, shape, heads, pairs, first);
         check_gradients(Rotary { heads, first }, &case.inputs, &[0], 2e-6, |all| case.expected(all));
+        let case = rounded(case, &[0]);
+        check_gradients(Rotary { heads, first }, &case.inputs, &[0], BOUND, |all| case.expected(all));
     }
 }

@@ -1,5 +1,6 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::narrow::{BOUND, rounded};
+use crate::table::{Case, Wide, check, check_narrow, random, refuses};
 use fqgan::ops::scale::Scale;
 use fqgan::tensor::DType;
 
@@ -10,8 +11,13 @@ fn oracle(all: &[Wide]) -> Vec<f64> {
 #[test]
 fn corners() {
     for shape in [&[][..], &[3], &[0, 4], &[2, 4097, 3]] {
-        check(&Case::new(Scale(0.37), vec![random(1, shape, DType::F32)], 1e-7, |all| vec![oracle(all)]));
+        let case =
+            || Case::new(Scale(0.37), vec![random(1, shape, DType::F32)], 1e-7, |all| vec![oracle(all)]);
+        check(&case());
+        check_narrow(&rounded(case(), &[0]));
     }
-    refuses(Scale(2.0), &[&random(1, &[3], DType::BF16)], "x is bf16 [3], expected plain f32");
-    check_gradients(Scale(0.37), &[random(1, &[2, 3], DType::F32)], &[0], 1e-6, |all| vec![oracle(all)]);
+    refuses(Scale(2.0), &[&random(1, &[3], DType::BF16)], "no kernel for bf16 [3]");
+    for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, BOUND)] {
+        check_gradients(Scale(0.37), &[random(1, &[2, 3], dtype)], &[0], bound, |all| vec![oracle(all)]);
+    }
 }

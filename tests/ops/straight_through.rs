@@ -1,4 +1,5 @@
-use crate::table::{Case, check, device, on, random, refuses};
+use crate::narrow::rounded;
+use crate::table::{Case, check, check_narrow, device, on, random, refuses};
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::{Eager, Exec, Tape};
 use fqgan::ops::straight_through::StraightThrough;
@@ -9,7 +10,9 @@ use std::collections::BTreeMap;
 fn the_value_is_the_code() {
     for shape in [&[1][..], &[3, 8], &[0], &[4097]] {
         let inputs = vec![random(1, shape, DType::F32), random(2, shape, DType::F32)];
-        check(&Case::new(StraightThrough, inputs, 2e-7, |all| vec![all[1].data.clone()]));
+        let case = || Case::new(StraightThrough, inputs.clone(), 2e-7, |all| vec![all[1].data.clone()]);
+        check(&case());
+        check_narrow(&rounded(case(), &[0, 1]));
     }
     let z = random(1, &[3], DType::F32);
     refuses(StraightThrough, &[&z, &random(2, &[4], DType::F32)], "q is f32 [4], expected f32 [3]");

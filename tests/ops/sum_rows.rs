@@ -1,4 +1,5 @@
-use crate::table::{Case, check, random, refuses};
+use crate::narrow::exactly_rounded;
+use crate::table::{Case, check, check_narrow, random, refuses};
 use fqgan::ops::sum_rows::SumRows;
 use fqgan::tensor::DType;
 use proptest::prelude::*;
@@ -16,6 +17,7 @@ fn corners() {
         [(&[3, 4][..], 0), (&[3, 4], 1), (&[3, 4], 2), (&[0, 4], 1), (&[700, 5], 1), (&[2, 300, 3, 7], 2)]
     {
         check(&case(1, shape, keep));
+        check_narrow(&exactly_rounded(case(1, shape, keep), &[0]));
     }
     refuses(SumRows { keep: 3 }, &[&random(1, &[2, 2], DType::F32)], "it has not 3 axes");
 }
@@ -25,5 +27,6 @@ proptest! {
     #[test]
     fn any_shape(seed in 0u64..100, rows in 1usize..900, c in 1usize..40) {
         check(&case(seed, &[rows, c], 1));
+        check_narrow(&exactly_rounded(case(seed, &[rows, c], 1), &[0]));
     }
 }

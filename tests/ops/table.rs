@@ -97,6 +97,11 @@ impl Case {
         self
     }
 
+    /// With another bound.
+    pub fn within(self, bound: f64) -> Case {
+        Case { bound, ..self }
+    }
+
     pub fn run(&self, e: &Eager<'_>) -> Result<Vec<Tensor>> {
         (self.run)(e, &self.inputs)
     }

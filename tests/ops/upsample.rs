@@ -1,5 +1,6 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::narrow::{BOUND, rounded};
+use crate::table::{Case, Wide, check, check_narrow, random, refuses};
 use fqgan::ops::upsample::{FoldUpsample, Upsample};
 use fqgan::tensor::DType;
 
@@ -38,13 +39,17 @@ fn corners() {
     for [n, h, w, c] in [[1, 1, 1, 1], [2, 3, 5, 7], [1, 4, 4, 32], [0, 2, 2, 3], [1, 0, 2, 3]] {
         check(&Case::new(Upsample, vec![random(1, &[n, h, w, c], DType::F32)], 0.0, |all| vec![spread(all)]));
         let x = random(2, &[n, 2 * h, 2 * w, c], DType::F32);
-        check(&Case::new(FoldUpsample, vec![x], 1e-6, |all| vec![fold(all)]));
+        let case = || Case::new(FoldUpsample, vec![x.clone()], 1e-6, |all| vec![fold(all)]);
+        check(&case());
+        check_narrow(&rounded(case(), &[0]));
     }
     refuses(FoldUpsample, &[&random(1, &[1, 3, 2, 1], DType::F32)], "expected even sides");
 }
 
 #[test]
 fn gradients() {
-    check_gradients(Upsample, &[random(1, &[2, 2, 3, 2], DType::F32)], &[0], 1e-6, |all| vec![spread(all)]);
-    check_gradients(FoldUpsample, &[random(1, &[1, 4, 6, 2], DType::F32)], &[0], 1e-6, |all| vec![fold(all)]);
+    for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, BOUND)] {
+        check_gradients(Upsample, &[random(1, &[2, 2, 3, 2], dtype)], &[0], bound, |all| vec![spread(all)]);
+        check_gradients(FoldUpsample, &[random(1, &[1, 4, 6, 2], dtype)], &[0], bound, |all| vec![fold(all)]);
+    }
 }

@@ -14,7 +14,7 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// x where x > 0, else slope * x: ReLU with slope 0, LeakyReLU with another.
 ///
-/// Input: x f32 of any shape. Output: as x. A NaN stays.
+/// Input: x f32 of any shape, or on a GPU bf16. Output: as x. A NaN stays.
 #[derive(Clone, Copy, Debug)]
 pub struct LeakyRelu {
     /// Of the negative half.
@@ -45,7 +45,7 @@ impl Op for LeakyRelu {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         Ok([x])
     }
 
@@ -58,6 +58,7 @@ impl Op for LeakyRelu {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(self.slope, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let x = all[0].data::<f32>()?;
                 map(cpu, *self, x, x, outputs[0].data_mut::<f32>()?);
@@ -84,7 +85,7 @@ impl Op for LeakyReluBackward {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x, grad] = inputs::<2>(all)?;
-        expect("gradient", &grad, &x.shape, DType::F32)?;
+        expect("gradient", &grad, &x.shape, x.dtype)?;
         Ok([x])
     }
 

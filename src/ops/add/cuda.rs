@@ -1,14 +1,11 @@
 use crate::backend::cuda::{Arg, Cuda};
 use crate::error::Result;
-use crate::ops::launch::map;
-use crate::tensor::{DType, Tensor};
+use crate::ops::launch::{map, typed};
+use crate::tensor::Tensor;
 
 pub(super) fn add(cuda: &Cuda, a: &Tensor, b: &Tensor, out: &mut Tensor) -> Result<()> {
     let (count, period) = (a.shape().count(), b.shape().count());
-    let kernel = match a.dtype() {
-        DType::BF16 => "fqgan_add_forward_bf16",
-        _ => "fqgan_add_forward_f32",
-    };
+    let kernel = typed(a.dtype(), ["fqgan_add_forward_f32", "fqgan_add_forward_bf16"]);
     let args = [Arg::read(a)?, Arg::read(b)?, Arg::write(out)?, count.into(), period.into()];
     cuda.launch(kernel, map(count), &args)
 }

@@ -9,6 +9,7 @@ use super::check::{expect_type, inputs};
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
+use crate::ops::fill::converted;
 use crate::ops::sum_rows::SumRows;
 use crate::tensor::{DType, Desc, Tensor};
 
@@ -57,7 +58,7 @@ impl Op for Add {
             found[1] = Some(grad.clone());
         } else if pass.wanted[1] {
             let [sum] = e.run(&SumRows { keep }, &[grad])?;
-            found[1] = Some(sum);
+            found[1] = Some(converted(e.cx(), &sum, grad.dtype())?);
         }
         Ok(found)
     }

@@ -7,7 +7,7 @@ use crate::backend::cpu::simd::{Kernel, Simd, math};
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
-use crate::ops::check::dims;
+use crate::ops::check::{dims, expect_type};
 use crate::ops::matmul::Product;
 use crate::tensor::{DType, Desc, Tensor};
 
@@ -42,6 +42,7 @@ impl Op for PackedBackward {
     const NAME: &'static str = "attention";
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
+        expect_type("gradient", &all[1], &[all[0].dtype])?;
         Ok([all[0]])
     }
 
@@ -70,6 +71,7 @@ impl Op<3> for SplitBackward {
     const NAME: &'static str = "attention";
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 3]> {
+        expect_type("gradient", &all[3], &[all[0].dtype])?;
         Ok([all[0], all[1], all[2]])
     }
 

@@ -1,7 +1,7 @@
 use super::last;
 use crate::backend::cuda::{Arg, Cuda};
 use crate::error::Result;
-use crate::ops::launch::{TOGETHER, Tile, int};
+use crate::ops::launch::{Tile, int, typed};
 use crate::tensor::Tensor;
 
 /// Some columns of a matrix: where the first is, and how far apart rows are.
@@ -18,9 +18,11 @@ pub(in crate::ops) fn copy(
     (to, at): (&mut Tensor, Range),
     [rows, count]: [usize; 2],
 ) -> Result<()> {
-    let together = [of.first, of.width, at.first, at.width, count].iter().all(|n| n.is_multiple_of(TOGETHER));
+    let size = from.dtype().size();
+    let together =
+        [of.first, of.width, at.first, at.width, count].iter().all(|n| n.is_multiple_of(16 / size));
     // What the kernel copies singly it stands over as over rows of elements as wide as its reads.
-    let tile = Tile::new(count, if together { 4 } else { 16 });
+    let tile = Tile::new(count, if together { size } else { 16 });
     let args = [
         Arg::read(from)?,
         of.first.into(),
@@ -36,7 +38,8 @@ pub(in crate::ops) fn copy(
     if count == 0 {
         return Ok(());
     }
-    cuda.launch("fqgan_concat_columns_f32", tile.launch(rows, tile.rows(), 1), &args)
+    let kernel = typed(from.dtype(), ["fqgan_concat_columns_f32", "fqgan_concat_columns_bf16"]);
+    cuda.launch(kernel, tile.launch(rows, tile.rows(), 1), &args)
 }
 
 pub(super) fn concat(cuda: &Cuda, all: &[&Tensor], out: &mut Tensor) -> Result<()> {

@@ -10,16 +10,16 @@ use crate::backend::Device;
 use crate::backend::cpu::Parts;
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, MAX_INPUTS, Op};
-use crate::ops::fill::filled;
+use crate::ops::fill::zeros;
 use crate::tensor::{DType, Desc, Tensor};
 
-/// Inputs: one or more of shape (..., d_i) f32, alike but for the last extent. Output: (..., sum of d_i).
+/// Inputs: one or more of shape (..., d_i) f32, or on a GPU bf16, alike but for the last extent. Output: (..., sum of d_i).
 #[derive(Clone, Copy, Debug)]
 pub struct Concat;
 
 /// Columns `first..first + count` of the last axis: the rule of [`Concat`], and for whoever wants a part.
 ///
-/// Input: x (..., d) f32. Output: (..., count) f32.
+/// Input: x (..., d) f32, or on a GPU bf16. Output: (..., count), as x.
 #[derive(Clone, Copy, Debug)]
 pub struct Columns {
     /// The first column.
@@ -39,7 +39,11 @@ impl Op for Concat {
         let [first, ..] = all else { return Err(Error::internal("no input")) };
         let mut width = 0usize;
         for x in all {
-            expect_type("an input", x, &[DType::F32])?;
+            expect_type(
+                "an input",
+                x,
+                if first.dtype == DType::BF16 { &[DType::BF16] } else { &[DType::F32] },
+            )?;
             let fits = match (x.shape.split_last(), first.shape.split_last()) {
                 (Some((d, leading)), Some((_, same))) if leading == same => width.checked_add(*d),
                 _ => None,
@@ -53,7 +57,7 @@ impl Op for Concat {
         let mut shape = first.shape;
         shape.set_last(width);
         shape.checked_count().ok_or_else(|| Error::invalid(format!("{shape}: too large to address")))?;
-        Ok([Desc::plain(shape, DType::F32)])
+        Ok([Desc::plain(shape, first.dtype)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -64,6 +68,7 @@ impl Op for Concat {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::concat(cuda, all, &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let width = last(outputs[0].desc());
                 let mut from: [&[f32]; MAX_INPUTS] = [&[]; MAX_INPUTS];
@@ -109,13 +114,13 @@ impl Op for Columns {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         if x.shape.is_empty() || self.first.checked_add(self.count).is_none_or(|end| end > last(&x)) {
             return Err(Error::invalid(format!("x is {x}: no columns {}..+{}", self.first, self.count)));
         }
         let mut shape = x.shape;
         shape.set_last(self.count);
-        Ok([Desc::plain(shape, DType::F32)])
+        Ok([Desc::plain(shape, x.dtype)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -127,6 +132,7 @@ impl Op for Columns {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::columns(*self, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let (width, count) = (last(all[0].desc()), self.count);
                 let x = all[0].data::<f32>()?;
@@ -147,12 +153,12 @@ impl Op for Columns {
         let grad = pass.grads[0].as_ref().ok_or_else(|| Error::internal("no gradient"))?;
         let x = pass.inputs[0].desc();
         let width = last(x);
-        let zeros = |count: usize| {
+        let around = |count: usize| {
             let mut shape = x.shape;
             shape.set_last(count);
-            filled(e.cx(), Desc::plain(shape, DType::F32), 0.0)
+            zeros(e.cx(), Desc::plain(shape, x.dtype))
         };
-        let (before, after) = (zeros(self.first)?, zeros(width - self.first - self.count)?);
+        let (before, after) = (around(self.first)?, around(width - self.first - self.count)?);
         let [dx] = e.run(&Concat, &[&before, grad, &after])?;
         let mut found = Gradients::default();
         found[0] = Some(dx);

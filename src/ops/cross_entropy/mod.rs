@@ -13,7 +13,8 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// The cross entropy of each row.
 ///
-/// Inputs: logits (rows, N) f32, targets (rows) u32, each below N. Output: (rows) f32. Sums are in f64.
+/// Inputs: logits (rows, N) f32, targets (rows) u32, each below N. Output: (rows) f32. Sums are in f64. On a GPU logits may be
+/// bf16.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CrossEntropy;
 
@@ -23,7 +24,7 @@ impl Op for CrossEntropy {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [logits, targets] = inputs::<2>(all)?;
         let [rows, n] = dims("logits", &logits)?;
-        expect_type("logits", &logits, &[DType::F32])?;
+        expect_type("logits", &logits, &[DType::F32, DType::BF16])?;
         expect("targets", &targets, &[rows], DType::U32)?;
         if n == 0 {
             return Err(Error::invalid(format!("logits are {logits}: there is no class")));
@@ -40,6 +41,7 @@ impl Op for CrossEntropy {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(cx, cuda, all, &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::cross_entropy(cpu, all, &mut outputs[0]),
         }
     }

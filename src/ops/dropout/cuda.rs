@@ -1,7 +1,7 @@
 use super::Dropout;
 use crate::backend::cuda::{Arg, Cuda};
 use crate::error::Result;
-use crate::ops::launch::map;
+use crate::ops::launch::{map, typed};
 use crate::tensor::Tensor;
 
 pub(super) fn dropout(op: &Dropout, cuda: &Cuda, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
@@ -14,5 +14,6 @@ pub(super) fn dropout(op: &Dropout, cuda: &Cuda, all: &[&Tensor], out: &mut Tens
     let numbers = [count.into(), op.run.into(), first, op.seed.into(), a, b, c, least.into(), scale.into()];
     let [n0, n1, n2, n3, n4, n5, n6, n7, n8] = numbers;
     let args = [Arg::read(all[0])?, residual, Arg::write(out)?, n0, n1, n2, n3, n4, n5, n6, n7, n8];
-    cuda.launch("fqgan_dropout_forward_f32", map(count), &args)
+    let kernel = typed(all[0].dtype(), ["fqgan_dropout_forward_f32", "fqgan_dropout_forward_bf16"]);
+    cuda.launch(kernel, map(count), &args)
 }

@@ -15,7 +15,7 @@ use crate::tensor::{DType, Desc, Tensor};
 ///
 /// Inputs: x f32 of any shape, whose elements divide into runs; if `residual`, one more as x that is added. Output: as
 /// x. Run i is dropped where word part * runs + i of the stream of `place` under `seed` ([`crate::rng::Stream`]) is below
-/// rate * 2^32. A dropped NaN is gone.
+/// rate * 2^32. A dropped NaN is gone. On a GPU all may be bf16.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
     /// Share of the runs that is dropped, from 0 to below 1.
@@ -44,13 +44,13 @@ impl Op for Dropout {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let (x, rest) = all.split_first().ok_or_else(|| Error::internal("no input"))?;
-        expect_type("x", x, &[DType::F32])?;
+        expect_type("x", x, &[DType::F32, DType::BF16])?;
         if rest.len() != usize::from(self.residual) {
             let want = 1 + usize::from(self.residual);
             return Err(Error::internal(format!("{} inputs, expected {want}", all.len())));
         }
         for skip in rest {
-            expect("residual", skip, &x.shape, DType::F32)?;
+            expect("residual", skip, &x.shape, x.dtype)?;
         }
         if !(0.0..1.0).contains(&self.rate) {
             return Err(Error::invalid(format!("a rate of {}, expected 0 to below 1", self.rate)));
@@ -70,6 +70,7 @@ impl Op for Dropout {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::dropout(self, cuda, all, &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::dropout(self, cpu, all, &mut outputs[0]),
         }
     }

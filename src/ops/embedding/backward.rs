@@ -23,7 +23,8 @@ pub(super) fn embedding(_: &Embedding, e: &Eager<'_>, pass: &Backward<'_, 1>) ->
     Ok(found)
 }
 
-/// Inputs: indices (..., tables) u32, all below `rows`, and the gradient (..., tables * d). Output: (rows, d) f32.
+/// Inputs: indices (..., tables) u32, all below `rows`, and the gradient (..., tables * d), f32 or on
+/// a GPU bf16. Output: (rows, d) f32.
 #[derive(Clone, Copy, Debug)]
 struct EmbeddingBackward {
     table: usize,
@@ -39,7 +40,7 @@ impl Op for EmbeddingBackward {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [_, grad] = inputs::<2>(all)?;
-        expect_type("gradient", &grad, &[DType::F32])?;
+        expect_type("gradient", &grad, &[DType::F32, DType::BF16])?;
         let d = grad.shape.last().copied().unwrap_or(0) / self.tables.max(1);
         Ok([Desc::plain([self.rows, d], DType::F32)])
     }

@@ -1,17 +1,18 @@
 use crate::backend::cuda::{Arg, Cuda, Launch};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
-use crate::ops::launch::{THREADS, Tile, Wrong, int};
+use crate::ops::launch::{THREADS, Tile, Wrong, int, typed};
 use crate::tensor::{DType, Tensor};
 
 pub(super) fn forward(cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
     let (index, tables) = (all[0], &all[1..]);
-    let kernel = match tables[0].dtype() {
-        DType::F32 => "fqgan_embedding_forward_f32",
-        DType::BF16 => "fqgan_embedding_forward_bf16",
-        DType::F16 => "fqgan_embedding_forward_f16",
+    let kernels = match tables[0].dtype() {
+        DType::F32 => ["fqgan_embedding_forward_f32", "fqgan_embedding_forward_f32_bf16"],
+        DType::BF16 => ["fqgan_embedding_forward_bf16_f32", "fqgan_embedding_forward_bf16"],
+        DType::F16 => ["fqgan_embedding_forward_f16_f32", "fqgan_embedding_forward_f16_bf16"],
         _ => return Err(cx.unsupported("embedding", tables[0].desc())),
     };
+    let kernel = typed(out.dtype(), kernels);
     let entries = index.shape().count() / tables.len();
     let c = tables[0].shape()[1];
     let tile = Tile::new(c, 4);
@@ -63,5 +64,6 @@ pub(super) fn backward(
         int(each)?,
         int(c)?,
     ];
-    cuda.launch("fqgan_embedding_backward_f32", Launch::blocks(rows.div_ceil(each), THREADS as u32), &args)
+    let kernel = typed(all[1].dtype(), ["fqgan_embedding_backward_f32", "fqgan_embedding_backward_bf16"]);
+    cuda.launch(kernel, Launch::blocks(rows.div_ceil(each), THREADS as u32), &args)
 }

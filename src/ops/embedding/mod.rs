@@ -18,9 +18,13 @@ pub const MAX_TABLES: usize = MAX_INPUTS - 1;
 /// Looks up.
 ///
 /// Inputs: indices (..., k) u32; then k tables (n_i, d), all of one type, f32, bf16 or f16. Output:
-/// (..., k * d) f32, row `index[i]` of table i at i * d. An index of n_i or more is an `InvalidArgument`.
+/// (..., k * d) f32, row `index[i]` of table i at i * d, or bf16 if `narrow`. An index of n_i or more is an
+/// `InvalidArgument`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Embedding;
+pub struct Embedding {
+    /// Whether the output is bf16: on a GPU. The gradients of tables are f32.
+    pub narrow: bool,
+}
 
 impl Op for Embedding {
     const NAME: &'static str = "embedding";
@@ -46,7 +50,7 @@ impl Op for Embedding {
         }
         let mut shape = index.shape;
         shape.set_last(tables.len() * first.shape[1]);
-        Ok([Desc::plain(shape, DType::F32)])
+        Ok([Desc::plain(shape, if self.narrow { DType::BF16 } else { DType::F32 })])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -58,6 +62,7 @@ impl Op for Embedding {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(cx, cuda, all, &mut outputs[0]),
+            Device::Cpu(_) if self.narrow => Err(cx.unsupported(Self::NAME, outputs[0].desc())),
             Device::Cpu(cpu) => cpu::embedding(cx, cpu, all, &mut outputs[0]),
         }
     }

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "cuda")]
+pub(in crate::ops) use cuda::forward;
 
 use super::check::{expect, expect_type, inputs};
 use super::elementwise::{Binary, map};
@@ -15,7 +17,7 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// SiLU(a) * b.
 ///
-/// Inputs: a and b f32 of one shape. Output: as a.
+/// Inputs: a and b f32 of one shape, or on a GPU bf16. Output: as a.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate;
 
@@ -32,8 +34,8 @@ impl Op for Gate {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [a, b] = inputs::<2>(all)?;
-        expect_type("a", &a, &[DType::F32])?;
-        expect("b", &b, &a.shape, DType::F32)?;
+        expect_type("a", &a, &[DType::F32, DType::BF16])?;
+        expect("b", &b, &a.shape, a.dtype)?;
         Ok([a])
     }
 
@@ -46,6 +48,7 @@ impl Op for Gate {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(cuda, all, &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
                 map(cpu, *self, a, b, outputs[0].data_mut::<f32>()?);
@@ -74,7 +77,7 @@ impl Op<2> for GateBackward {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 2]> {
         let [a, b, grad] = inputs::<3>(all)?;
-        expect("gradient", &grad, &a.shape, DType::F32)?;
+        expect("gradient", &grad, &a.shape, a.dtype)?;
         Ok([a, b])
     }
 

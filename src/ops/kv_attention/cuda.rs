@@ -20,9 +20,10 @@ pub(super) fn kv_attention(
     let (mut keys, mut values) =
         (op.cache.keys.try_borrow_mut().map_err(busy)?, op.cache.values.try_borrow_mut().map_err(busy)?);
     let [_, rows, heads, capacity, width] = op.cache.extents();
-    let kernel = match op.cache.dtype() {
+    let kernel = match (out.dtype(), op.cache.dtype()) {
         _ if width > WIDEST => return Err(cx.unsupported("kv_attention", keys.desc())),
-        DType::BF16 => "fqgan_kv_attention_attend_bf16",
+        (DType::BF16, _) => "fqgan_kv_attention_attend_bf16",
+        (_, DType::BF16) => "fqgan_kv_attention_attend_f32_bf16",
         _ => "fqgan_kv_attention_attend_f32",
     };
     // Where the layer begins, in bytes.

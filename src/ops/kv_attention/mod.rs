@@ -23,7 +23,7 @@ use crate::tensor::{DType, Desc, Tensor};
 /// to be turned first as [`super::rotary::Rotary`] does, its table (rows, head_dim / 2, 2) f32, of which the first
 /// new position takes row `position`. Output: (b, t, d) f32,
 /// softmax(q k^T head_dim^-0.5) v. The b rows are the cache's, the t positions are `position`.. of it; later
-/// ones that the cache may hold are forgotten.
+/// ones that the cache may hold are forgotten. On a GPU qkv may be bf16 beside a cache of bf16, and so is the output.
 #[derive(Clone, Copy, Debug)]
 pub struct KvAttention<'a> {
     /// Which layer's keys and values.
@@ -52,7 +52,10 @@ impl Op for KvAttention<'_> {
                 )));
             }
         };
-        expect_type("qkv", qkv, &[DType::F32])?;
+        expect_type("qkv", qkv, &[DType::F32, DType::BF16])?;
+        if qkv.dtype == DType::BF16 && self.cache.dtype() != DType::BF16 {
+            return Err(Error::unsupported(format!("qkv is {qkv} beside a cache of {}", self.cache.dtype())));
+        }
         let [b, t, packed] = dims("qkv", qkv)?;
         let [layers, rows, heads, capacity, head_dim] = self.cache.extents();
         let d = heads * head_dim;
@@ -84,7 +87,7 @@ impl Op for KvAttention<'_> {
                 )));
             }
         }
-        Ok([Desc::plain([b, t, d], DType::F32)])
+        Ok([Desc::plain([b, t, d], qkv.dtype)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -99,6 +102,9 @@ impl Op for KvAttention<'_> {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::kv_attention(self, cx, cuda, all, &mut outputs[0])?,
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => {
+                return Err(cx.unsupported(Self::NAME, all[0].desc()));
+            }
             Device::Cpu(_) if self.at.is_some() => {
                 return Err(Error::unsupported("kv_attention on cpu, at a place that only a device knows"));
             }

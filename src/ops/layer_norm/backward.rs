@@ -36,7 +36,7 @@ impl Op<3> for LayerNormBackward {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 3]> {
         let [x, weight, dy] = inputs::<3>(all)?;
-        expect("gradient", &dy, &x.shape, DType::F32)?;
+        expect("gradient", &dy, &x.shape, x.dtype)?;
         Ok([x, weight, weight])
     }
 

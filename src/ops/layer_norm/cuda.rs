@@ -1,7 +1,7 @@
 use crate::backend::cuda::{Arg, Cuda};
 use crate::error::Result;
 use crate::exec::Cx;
-use crate::ops::launch::{int, rule_rows, warp_rows};
+use crate::ops::launch::{int, rule_rows, typed, warp_rows};
 use crate::ops::sum_rows::columns;
 use crate::tensor::{DType, Desc, Tensor};
 
@@ -10,10 +10,7 @@ pub(super) fn forward(eps: f32, cuda: &Cuda, all: &[&Tensor], out: &mut Tensor) 
     let rows = all[0].shape().count() / c;
     let [x, weight, bias] = [Arg::read(all[0])?, Arg::read(all[1])?, Arg::read(all[2])?];
     let args = [x, weight, bias, Arg::write(out)?, rows.into(), int(c)?, eps.into()];
-    let kernel = match all[0].dtype() {
-        DType::BF16 => "fqgan_layer_norm_forward_bf16",
-        _ => "fqgan_layer_norm_forward_f32",
-    };
+    let kernel = typed(all[0].dtype(), ["fqgan_layer_norm_forward_f32", "fqgan_layer_norm_forward_bf16"]);
     cuda.launch(kernel, warp_rows(rows), &args)
 }
 
@@ -42,7 +39,8 @@ pub(super) fn backward(
         int(c)?,
         eps.into(),
     ];
-    cuda.launch("fqgan_layer_norm_backward_f32", launch, &args)?;
+    let kernel = typed(all[0].dtype(), ["fqgan_layer_norm_backward_f32", "fqgan_layer_norm_backward_bf16"]);
+    cuda.launch(kernel, launch, &args)?;
     columns(cx, cuda, &of_weight, [blocks, c], d_weight)?;
     columns(cx, cuda, &of_bias, [blocks, c], d_bias)
 }

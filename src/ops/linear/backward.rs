@@ -8,6 +8,7 @@ use crate::backend::cpu::{Cpu, Parts};
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::ops::check::{expect, expect_type, inputs};
+use crate::ops::fill::converted;
 use crate::ops::{matmul::MatMul, sum_rows::SumRows};
 use crate::tensor::{DType, Desc, Tensor};
 
@@ -29,11 +30,15 @@ pub(super) fn linear(op: &Linear, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Resu
     let operands = op.panels.map_or(DType::F32, |pack| pack.operands);
     let mut found = Gradients::default();
     if pass.wanted[0] {
-        let [dx] = e.run(&MatMul { transpose_a: false, operands }, &[&flat, weight])?;
+        let [dx] = e.run(
+            &MatMul { transpose_a: false, operands, narrow: x.dtype() == DType::BF16 },
+            &[&flat, weight],
+        )?;
         found[0] = Some(dx.reshape(*x.shape())?);
     }
     if pass.wanted[1] {
-        let [dw] = e.run(&MatMul { transpose_a: true, operands }, &[&flat, &x.reshape([rows, k])?])?;
+        let [dw] =
+            e.run(&MatMul { transpose_a: true, operands, narrow: false }, &[&flat, &x.reshape([rows, k])?])?;
         found[1] = Some(dw);
     }
     if op.bias && pass.wanted[2] {
@@ -41,12 +46,14 @@ pub(super) fn linear(op: &Linear, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Resu
         found[2] = Some(sum);
     }
     if op.residual {
-        found[2 + usize::from(op.bias)] = Some(dy.clone());
+        let residual = pass.inputs[2 + usize::from(op.bias)];
+        found[2 + usize::from(op.bias)] = Some(converted(e.cx(), dy, residual.dtype())?);
     }
     Ok(found)
 }
 
-/// Inputs: z, the activation's argument, and the gradient of its value, both f32. Output: the gradient of z.
+/// Inputs: z, the activation's argument, and the gradient of its value, both f32 or on a GPU bf16. Output: the
+/// gradient of z.
 #[derive(Clone, Copy, Debug)]
 struct ActivationBackward(Activation);
 
@@ -55,8 +62,8 @@ impl Op for ActivationBackward {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [z, dy] = inputs::<2>(all)?;
-        expect_type("z", &z, &[DType::F32])?;
-        expect("gradient", &dy, &z.shape, DType::F32)?;
+        expect_type("z", &z, &[DType::F32, DType::BF16])?;
+        expect("gradient", &dy, &z.shape, z.dtype)?;
         Ok([z])
     }
 

@@ -1,11 +1,12 @@
 //! cuBLAS multiplies; what follows is a kernel of ours, in place. For few rows one kernel of ours does all.
 
 use super::pack::{LATE, PANELS};
-use super::{Activation, Linear};
+use super::{Activation, Linear, SwiGlu};
 use crate::backend::cuda::{After, Arg, Cuda, Launch, Product, Side};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
-use crate::ops::launch::int;
+use crate::ops::gate::forward as gate_forward;
+use crate::ops::launch::{int, typed};
 use crate::tensor::{DType, Desc, Layout, Tensor};
 
 /// `MAP_THREADS` of `cuda/elementwise.cuh`, and elements that a thread takes at a time.
@@ -31,18 +32,27 @@ pub(super) fn linear(op: &Linear, cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out:
         Layout::Plain => op.panels.map_or(DType::F32, |pack| pack.operands),
         _ => weight.dtype(),
     };
-    if op.narrow {
-        return narrow(op, cx, cuda, ([x, weight], operands), [scale, bias, residual], out);
+    if let Some(kernel) = few_narrow([Some(x), Some(weight), residual, Some(out)], rows(out)) {
+        let layer = Few { x, weight, up: None, scales: [None; 2], bias, residual };
+        return layer.launch(cuda, kernel, op.activation, out);
     }
-    let wide = residual.map(|r| cuda.convert(cx.workspace, r, DType::F32)).transpose()?;
-    let residual = wide.as_ref();
+    let wide = |t: Option<&Tensor>| t.map(|t| cuda.convert(cx.workspace, t, DType::F32)).transpose();
     if operands == DType::F32
         && let Some(kernel) = few(weight.dtype(), rows(out))
     {
-        let x = &cuda.convert(cx.workspace, x, DType::F32)?;
+        let (x, residual) = (&cuda.convert(cx.workspace, x, DType::F32)?, wide(residual)?);
+        let residual = residual.as_ref();
         let layer = Few { x, weight, up: None, scales: [scale, None], bias, residual };
-        return layer.launch(cuda, kernel, op.activation, out);
+        return rounded(cx, cuda, out, |out| layer.launch(cuda, kernel, op.activation, out));
     }
+    // What tensor cores multiply of two values of bf16 is exact.
+    let exact = x.dtype() == DType::BF16 && weight.dtype() == DType::BF16;
+    let operands = if exact { DType::BF16 } else { operands };
+    if op.narrow {
+        return narrow(op, cx, cuda, ([x, weight], operands), [scale, bias, residual], out);
+    }
+    let residual = wide(residual)?;
+    let residual = residual.as_ref();
     // What cuBLASLt adds in the same pass.
     let follows = scale.is_none() && op.activation == Activation::None;
     let after = if follows { After { bias, residual } } else { After::default() };
@@ -65,7 +75,22 @@ pub(super) fn linear(op: &Linear, cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out:
     cuda.launch("fqgan_linear_after_f32", Launch::over(count, THREADS), &args)
 }
 
-/// The same to an output of bf16. What follows the product reads it rounded, as it is written.
+/// What writes f32, rounded where the output is bf16.
+fn rounded(
+    cx: Cx<'_>,
+    cuda: &Cuda,
+    out: &mut Tensor,
+    run: impl FnOnce(&mut Tensor) -> Result<()>,
+) -> Result<()> {
+    if out.dtype() == DType::F32 {
+        return run(out);
+    }
+    let mut wide = cx.workspace.tensor(Desc { dtype: DType::F32, ..*out.desc() })?;
+    run(&mut wide)?;
+    cuda.convert_into(&wide, out)
+}
+
+/// A layer to an output of bf16. What follows the product reads it rounded, as it is written.
 fn narrow(
     op: &Linear,
     cx: Cx<'_>,
@@ -141,6 +166,18 @@ fn few(weight: DType, rows: usize) -> Option<(&'static str, usize)> {
     }
 }
 
+/// The same where all of these that are there are values of bf16, plain ones.
+fn few_narrow(all: [Option<&Tensor>; 4], rows: usize) -> Option<(&'static str, usize)> {
+    let of = |t: &Tensor| t.dtype() == DType::BF16 && t.desc().layout == Layout::Plain;
+    match rows {
+        _ if !all.into_iter().flatten().all(of) => None,
+        0..=2 => Some(("fqgan_linear_few2_bf16_bf16", 2)),
+        3..=8 => Some(("fqgan_linear_few8_bf16_bf16", 4)),
+        9..=16 => Some(("fqgan_linear_few16_bf16_bf16", 4)),
+        _ => None,
+    }
+}
+
 /// Warps of a block of `few` of `cuda/linear.cu`.
 const FEW_WARPS: usize = 4;
 
@@ -186,15 +223,20 @@ impl Few<'_> {
 }
 
 /// SiLU(x gate^T) * (x up^T).
-pub(super) fn swiglu(cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
+pub(super) fn swiglu(op: &SwiGlu, cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
     let [x, gate, up] = *all.first_chunk().ok_or_else(lost)?;
-    if let Some(kernel) = few(gate.dtype(), rows(out)) {
-        let scales = [3, 4].map(|i| all.get(i).copied());
-        let layer = Few { x, weight: gate, up: Some(up), scales, bias: None, residual: None };
+    if let Some(kernel) = few_narrow([Some(x), Some(gate), Some(up), Some(out)], rows(out)) {
+        let layer = Few { x, weight: gate, up: Some(up), scales: [None; 2], bias: None, residual: None };
         return layer.launch(cuda, kernel, Activation::None, out);
     }
-    let each = |weight: &Tensor, i: usize, activation: Activation, out: &mut Tensor| {
-        let op = Linear { activation, ..Linear::default() };
+    if let Some(kernel) = few(gate.dtype(), rows(out)) {
+        let scales = [3, 4].map(|i| all.get(i).copied());
+        let x = &cuda.convert(cx.workspace, x, DType::F32)?;
+        let layer = Few { x, weight: gate, up: Some(up), scales, bias: None, residual: None };
+        return rounded(cx, cuda, out, |out| layer.launch(cuda, kernel, Activation::None, out));
+    }
+    let each = |weight: &Tensor, i: usize, out: &mut Tensor| {
+        let op = Linear { narrow: op.narrow, ..Linear::default() };
         match all.get(3 + i) {
             Some(scale) => linear(&op, cx, cuda, &[x, weight, scale], out),
             None => linear(&op, cx, cuda, &[x, weight], out),
@@ -202,11 +244,9 @@ pub(super) fn swiglu(cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out: &mut Tensor)
     };
     let mut opened = cx.workspace.tensor(*out.desc())?;
     let mut lifted = cx.workspace.tensor(*out.desc())?;
-    each(gate, 0, Activation::Silu, &mut opened)?;
-    each(up, 1, Activation::None, &mut lifted)?;
-    let count = out.shape().count();
-    let args = [Arg::read(&opened)?, Arg::read(&lifted)?, Arg::write(out)?, count.into(), count.into()];
-    cuda.launch("fqgan_multiply_forward_f32", Launch::over(count.div_ceil(TOGETHER), THREADS), &args)
+    each(gate, 0, &mut opened)?;
+    each(up, 1, &mut lifted)?;
+    gate_forward(cuda, &[&opened, &lifted], out)
 }
 
 /// dz = dy * activation'(z).
@@ -214,7 +254,8 @@ pub(super) fn slope(activation: Activation, cuda: &Cuda, all: &[&Tensor], out: &
     let count = out.shape().count();
     let args =
         [Arg::read(all[0])?, Arg::read(all[1])?, Arg::write(out)?, count.into(), number(activation).into()];
-    cuda.launch("fqgan_linear_slope_f32", Launch::over(count.div_ceil(TOGETHER), THREADS), &args)
+    let kernel = typed(out.dtype(), ["fqgan_linear_slope_f32", "fqgan_linear_slope_bf16"]);
+    cuda.launch(kernel, Launch::over(count.div_ceil(TOGETHER), THREADS), &args)
 }
 
 /// The weight as it is multiplied here, kept in the GPU's memory: its own rows, of the operands' type.

@@ -145,9 +145,12 @@ impl Op for Linear {
 /// The gated half of a SwiGLU layer (Shazeer, 2020): SiLU(x gate^T) * (x up^T), both weights read in one pass.
 ///
 /// Inputs: x (..., k) f32; gate and up (n, k), of one type, as [`Linear`]'s weight; for i8, their scales (n) f32.
-/// Output: (..., n) f32.
+/// Output: (..., n) f32. On a GPU x may be bf16, and so is the output if `narrow`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SwiGlu;
+pub struct SwiGlu {
+    /// Whether the output is bf16: on a GPU.
+    pub narrow: bool,
+}
 
 impl Op for SwiGlu {
     const NAME: &'static str = "swiglu";
@@ -157,7 +160,6 @@ impl Op for SwiGlu {
             return Err(Error::internal(format!("{} inputs, expected x and two weights", all.len())));
         };
         let [n, _] = extents(x, gate)?;
-        expect_type("x", x, &[DType::F32])?;
         expect("up", up, &gate.shape, gate.dtype)?;
         let want = if gate.dtype == DType::I8 { 2 } else { 0 };
         if scales.len() != want {
@@ -166,7 +168,7 @@ impl Op for SwiGlu {
         for scale in scales {
             expect("scale", scale, &[n], DType::F32)?;
         }
-        Ok([output(x, n)?])
+        Ok([Desc { dtype: if self.narrow { DType::BF16 } else { DType::F32 }, ..output(x, n)? }])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -176,8 +178,13 @@ impl Op for SwiGlu {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(cuda) => cuda::swiglu(cx, cuda, all, &mut outputs[0]),
-            Device::Cpu(cpu) => cpu::swiglu(cx, cpu, all, &mut outputs[0]),
+            Device::Cuda(cuda) => cuda::swiglu(self, cx, cuda, all, &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                if let Some(narrow) = [all[0], &outputs[0]].into_iter().find(|t| t.dtype() != DType::F32) {
+                    return Err(cx.unsupported(Self::NAME, narrow.desc()));
+                }
+                cpu::swiglu(cx, cpu, all, &mut outputs[0])
+            }
         }
     }
 }

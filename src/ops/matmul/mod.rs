@@ -15,13 +15,16 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// a b, or a^T b.
 ///
-/// Inputs: a (m, k), or (k, m) if turned; b (k, n); both f32. Output: (m, n) f32.
+/// Inputs: a (m, k), or (k, m) if turned; b (k, n); both f32. Output: (m, n) f32. On a GPU either may be bf16, and so is
+/// the output if `narrow`.
 #[derive(Clone, Copy, Debug)]
 pub struct MatMul {
     /// Whether a is turned.
     pub transpose_a: bool,
     /// F32; or BF16: both are rounded where the processor has instructions for it, and products summed in f32.
     pub operands: DType,
+    /// Whether the output is bf16: on a GPU.
+    pub narrow: bool,
 }
 
 impl Op for MatMul {
@@ -29,14 +32,14 @@ impl Op for MatMul {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [a, b] = inputs::<2>(all)?;
-        expect_type("a", &a, &[DType::F32])?;
-        expect_type("b", &b, &[DType::F32])?;
+        expect_type("a", &a, &[DType::F32, DType::BF16])?;
+        expect_type("b", &b, &[DType::F32, DType::BF16])?;
         let [m, k] = self.extents(&a)?;
         let [depth, n] = dims("b", &b)?;
         if depth != k {
             return Err(Error::invalid(format!("a is {a} and b {b}: {k} products against {depth}")));
         }
-        Ok([Desc::plain([m, n], DType::F32)])
+        Ok([Desc::plain([m, n], if self.narrow { DType::BF16 } else { DType::F32 })])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -54,9 +57,22 @@ impl Op for MatMul {
                 let (a, b) = (convert(all[0])?, convert(all[1])?);
                 let a = Side { tensor: &a, turned: self.transpose_a };
                 let b = Side { tensor: &b, turned: false };
-                cuda.multiply(Gemm { extents: [m, n, k], a, b }, &mut outputs[0])
+                let (product, out) = (Gemm { extents: [m, n, k], a, b }, &mut outputs[0]);
+                if self.narrow && self.operands == DType::F32 {
+                    // cuBLAS has no product of f32 whose sums are rounded.
+                    let mut wide = cx.workspace.tensor(Desc { dtype: DType::F32, ..*out.desc() })?;
+                    cuda.multiply(product, &mut wide)?;
+                    return cuda.convert_into(&wide, out);
+                }
+                cuda.multiply(product, out)
             }
-            Device::Cpu(cpu) => panels::forward(self, cx, cpu, all, &mut outputs[0]),
+            Device::Cpu(cpu) => {
+                let of = [all[0], all[1], &outputs[0]];
+                if let Some(narrow) = of.into_iter().find(|t| t.dtype() != DType::F32) {
+                    return Err(cx.unsupported(Self::NAME, narrow.desc()));
+                }
+                panels::forward(self, cx, cpu, all, &mut outputs[0])
+            }
         }
     }
 }

@@ -8,12 +8,13 @@ use crate::backend::Device;
 use crate::backend::cpu::Parts;
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
+use crate::ops::fill::converted;
 use crate::ops::sum_rows::SumRows;
 use crate::tensor::{DType, Desc, Tensor};
 
 /// The elementwise product.
 ///
-/// Inputs: a f32 of any shape; b f32, whose shape is a suffix of a's. Output: as a.
+/// Inputs: a f32 of any shape; b f32, whose shape is a suffix of a's. Output: as a. On a GPU both may be bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Multiply;
 
@@ -25,8 +26,8 @@ impl Op for Multiply {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [a, b] = inputs::<2>(all)?;
-        expect_type("a", &a, &[DType::F32])?;
-        expect_type("b", &b, &[DType::F32])?;
+        expect_type("a", &a, &[DType::F32, DType::BF16])?;
+        expect_type("b", &b, &[a.dtype])?;
         if !a.shape.ends_with(&b.shape) {
             return Err(Error::invalid(format!(
                 "b has shape {}, expected {} or what is left of it without leading axes",
@@ -45,6 +46,7 @@ impl Op for Multiply {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::multiply(cuda, all[0], all[1], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
                 if a.is_empty() {
@@ -81,7 +83,7 @@ impl Op for Multiply {
         if pass.wanted[1] {
             let [each] = e.run(&Multiply, &[grad, a])?;
             let [db] = e.run(&SumRows { keep: b.shape().len() }, &[&each])?;
-            found[1] = Some(db);
+            found[1] = Some(converted(e.cx(), &db, b.dtype())?);
         }
         Ok(found)
     }

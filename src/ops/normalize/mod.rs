@@ -13,7 +13,7 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// Each row of the last axis to length 1.
 ///
-/// Input: x (..., d) f32. Output: as x.
+/// Input: x (..., d) f32, or on a GPU bf16. Output: as x.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalize {
     /// Rows that are shorter are divided by this. 0: a row of zeros becomes NaN.
@@ -25,7 +25,7 @@ impl Op for Normalize {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         if x.shape.is_empty() {
             return Err(Error::invalid(format!("x is {x}: it has no row")));
         }
@@ -41,6 +41,7 @@ impl Op for Normalize {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::normalize(self.eps, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::normalize(self.eps, cpu, all[0], &mut outputs[0]),
         }
     }
@@ -63,7 +64,7 @@ impl Op for NormalizeBackward {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x, grad] = inputs::<2>(all)?;
-        expect("gradient", &grad, &x.shape, DType::F32)?;
+        expect("gradient", &grad, &x.shape, x.dtype)?;
         Ok([x])
     }
 

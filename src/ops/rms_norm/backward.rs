@@ -32,7 +32,7 @@ impl Op<2> for RmsNormBackward {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 2]> {
         let [x, weight, dy] = inputs::<3>(all)?;
-        expect("gradient", &dy, &x.shape, DType::F32)?;
+        expect("gradient", &dy, &x.shape, x.dtype)?;
         Ok([x, weight])
     }
 

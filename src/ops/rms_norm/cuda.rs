@@ -1,7 +1,7 @@
 use crate::backend::cuda::{Arg, Cuda};
 use crate::error::Result;
 use crate::exec::Cx;
-use crate::ops::launch::{int, rule_rows, warp_rows};
+use crate::ops::launch::{int, rule_rows, typed, warp_rows};
 use crate::ops::sum_rows::columns;
 use crate::tensor::{DType, Desc, Tensor};
 
@@ -9,7 +9,8 @@ pub(super) fn forward(eps: f32, cuda: &Cuda, all: &[&Tensor], out: &mut Tensor) 
     let c = all[1].shape().count();
     let rows = all[0].shape().count() / c;
     let args = [Arg::read(all[0])?, Arg::read(all[1])?, Arg::write(out)?, rows.into(), int(c)?, eps.into()];
-    cuda.launch("fqgan_rms_norm_forward_f32", warp_rows(rows), &args)
+    let kernel = typed(all[0].dtype(), ["fqgan_rms_norm_forward_f32", "fqgan_rms_norm_forward_bf16"]);
+    cuda.launch(kernel, warp_rows(rows), &args)
 }
 
 pub(super) fn backward(
@@ -27,6 +28,7 @@ pub(super) fn backward(
     let [dx, d_weight] = outputs;
     let [x, weight, dy] = [Arg::read(all[0])?, Arg::read(all[1])?, Arg::read(all[2])?];
     let args = [x, weight, dy, Arg::write(dx)?, Arg::write(&mut shares)?, rows.into(), int(c)?, eps.into()];
-    cuda.launch("fqgan_rms_norm_backward_f32", launch, &args)?;
+    let kernel = typed(all[0].dtype(), ["fqgan_rms_norm_backward_f32", "fqgan_rms_norm_backward_bf16"]);
+    cuda.launch(kernel, launch, &args)?;
     columns(cx, cuda, &shares, [blocks, c], d_weight)
 }

@@ -14,7 +14,7 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// Each row divided by its root mean square, then scaled per channel.
 ///
-/// Inputs: x (..., c), weight (c), f32. Output: as x.
+/// Inputs: x (..., c), weight (c), f32. Output: as x. On a GPU x may be bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct RmsNorm {
     /// Added to the mean square.
@@ -26,7 +26,7 @@ impl Op for RmsNorm {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x, weight] = inputs::<2>(all)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         let c = *x.shape.last().ok_or_else(|| Error::invalid("x has no axis to take a mean along"))?;
         if c == 0 {
             return Err(Error::invalid(format!("x is {x}: nothing to take a mean of")));
@@ -44,6 +44,7 @@ impl Op for RmsNorm {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(self.eps, cuda, all, &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::rms_norm(self, cpu, all, &mut outputs[0]),
         }
     }

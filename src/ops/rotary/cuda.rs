@@ -2,7 +2,7 @@ use super::Rotary;
 use crate::backend::cuda::{Arg, Cuda, Launch};
 use crate::error::Result;
 use crate::ops::check::dims;
-use crate::ops::launch::{THREADS, TOGETHER, int};
+use crate::ops::launch::{THREADS, int, typed};
 use crate::tensor::Tensor;
 
 /// `direction` is 1, or -1 to turn back.
@@ -15,7 +15,9 @@ pub(super) fn turn(
 ) -> Result<()> {
     let [b, t, packed] = dims("qkv", all[0].desc())?;
     let head = packed / 3 / op.heads;
-    let groups = packed / if head.is_multiple_of(TOGETHER) { TOGETHER } else { 2 };
+    // As the kernel reads: 16 bytes, or a pair.
+    let together = 16 / all[0].dtype().size();
+    let groups = packed / if head.is_multiple_of(together) { together } else { 2 };
     let rows = b * t;
     let each = 8 * (THREADS / groups.clamp(1, THREADS));
     let tiles = groups.div_ceil(THREADS) as u32;
@@ -32,5 +34,6 @@ pub(super) fn turn(
         direction.into(),
     ];
     let launch = Launch::blocks(rows.div_ceil(each), THREADS as u32);
-    cuda.launch("fqgan_rotary_turn_f32", Launch { grid: [launch.grid[0], 1, tiles], ..launch }, &args)
+    let kernel = typed(all[0].dtype(), ["fqgan_rotary_turn_f32", "fqgan_rotary_turn_bf16"]);
+    cuda.launch(kernel, Launch { grid: [launch.grid[0], 1, tiles], ..launch }, &args)
 }

@@ -18,7 +18,7 @@ use crate::tensor::{DType, Desc, Tensor};
 ///
 /// Inputs: qkv (b, t, 3 * d) f32, q then k then v, each `heads` heads side by side; table (rows, head_dim / 2,
 /// 2) f32, cosine and sine. Position i of t takes table row `first + i`. Output: as qkv. A row of zeros, as FAR
-/// has it for the class token, makes q and k zero.
+/// has it for the class token, makes q and k zero. On a GPU qkv may be bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Rotary {
     /// Heads; divides d.
@@ -34,7 +34,7 @@ impl Op for Rotary {
         let [qkv, table] = inputs::<2>(all)?;
         let [_, t, packed] = dims("qkv", &qkv)?;
         let [rows, pairs, two] = dims("table", &table)?;
-        expect_type("qkv", &qkv, &[DType::F32])?;
+        expect_type("qkv", &qkv, &[DType::F32, DType::BF16])?;
         expect_type("table", &table, &[DType::F32])?;
         if two != 2 || packed != 3 * 2 * pairs * self.heads {
             return Err(Error::invalid(format!(
@@ -57,6 +57,7 @@ impl Op for Rotary {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::turn(self, cuda, all, &mut outputs[0], 1.0),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::rotary(self, cpu, all, &mut outputs[0], turn),
         }
     }

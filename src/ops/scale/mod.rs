@@ -13,7 +13,7 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// x times a number.
 ///
-/// Input: x f32 of any shape. Output: as x.
+/// Input: x f32 of any shape, or on a GPU bf16. Output: as x.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale(pub f32);
 
@@ -30,7 +30,7 @@ impl Op for Scale {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         Ok([x])
     }
 
@@ -43,6 +43,7 @@ impl Op for Scale {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::scale(self.0, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let x = all[0].data::<f32>()?;
                 map(cpu, *self, x, x, outputs[0].data_mut::<f32>()?);

@@ -14,7 +14,7 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// z + (q - z), rounded as written; its gradient is z's, none is q's.
 ///
-/// Inputs: z and q f32 of one shape. Output: as z.
+/// Inputs: z and q f32 of one shape, or on a GPU bf16. Output: as z.
 #[derive(Clone, Copy, Debug)]
 pub struct StraightThrough;
 
@@ -34,8 +34,8 @@ impl Op for StraightThrough {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [z, q] = inputs::<2>(all)?;
-        expect_type("z", &z, &[DType::F32])?;
-        expect("q", &q, &z.shape, DType::F32)?;
+        expect_type("z", &z, &[DType::F32, DType::BF16])?;
+        expect("q", &q, &z.shape, z.dtype)?;
         Ok([z])
     }
 
@@ -48,6 +48,7 @@ impl Op for StraightThrough {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(cuda, all, &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let (z, q) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
                 map(cpu, Value, z, q, outputs[0].data_mut::<f32>()?);

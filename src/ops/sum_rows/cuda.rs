@@ -1,12 +1,13 @@
 use crate::backend::cuda::{Arg, Cuda};
 use crate::error::Result;
 use crate::exec::Cx;
-use crate::ops::launch::{Tile, int};
+use crate::ops::launch::{Tile, int, typed};
 use crate::tensor::{DType, Desc, Tensor};
 
 /// Rows of a part at least, and parts at most: enough to fill a device, few enough for one block to add them up.
 const ROWS: usize = 256;
 const PARTS: usize = 512;
+const KERNELS: [&str; 2] = ["fqgan_sum_rows_part_f32", "fqgan_sum_rows_part_bf16"];
 
 pub(super) fn forward(cx: Cx<'_>, cuda: &Cuda, x: &Tensor, out: &mut Tensor) -> Result<()> {
     let c = out.shape().count();
@@ -24,11 +25,11 @@ pub(in crate::ops) fn columns(
 ) -> Result<()> {
     let each = ROWS.max(rows.div_ceil(PARTS));
     let parts = rows.div_ceil(each);
-    let tile = Tile::new(c, 4);
     let add = |from: &Tensor, to: &mut Tensor, rows: usize, each: usize| {
         let args = [Arg::read(from)?, Arg::write(to)?, rows.into(), each.into(), int(c)?];
         // Of no rows, one block writes zeros.
-        cuda.launch("fqgan_sum_rows_part_f32", tile.launch(rows.max(1), each, 1), &args)
+        let (kernel, tile) = (typed(from.dtype(), KERNELS), Tile::new(c, from.dtype().size()));
+        cuda.launch(kernel, tile.launch(rows.max(1), each, 1), &args)
     };
     if parts <= 1 {
         return add(x, out, rows, each);

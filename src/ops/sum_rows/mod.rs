@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::exec::{Cost, Cx, Op};
 use crate::tensor::{DType, Desc, Shape, Tensor};
 
-/// The sum over the leading axes. Input: (..., shape) f32. Output: shape f32.
+/// The sum over the leading axes. Input: (..., shape) f32, or on a GPU bf16. Output: shape f32.
 #[derive(Clone, Copy, Debug)]
 pub struct SumRows {
     /// How many of the last axes stay.
@@ -26,7 +26,7 @@ impl Op for SumRows {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         let kept = x.shape.len().checked_sub(self.keep).and_then(|n| Shape::try_from_slice(&x.shape[n..]));
         let kept = kept.ok_or_else(|| Error::invalid(format!("x is {x}: it has not {} axes", self.keep)))?;
         Ok([Desc::plain(kept, DType::F32)])
@@ -41,6 +41,7 @@ impl Op for SumRows {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(cx, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::forward(cx, cpu, all[0], &mut outputs[0]),
         }
     }

@@ -1,8 +1,8 @@
 use crate::backend::cuda::{Arg, Cuda};
 use crate::error::Result;
 use crate::ops::check::dims;
-use crate::ops::launch::{Tile, int};
-use crate::tensor::{DType, Tensor};
+use crate::ops::launch::{Tile, int, typed};
+use crate::tensor::Tensor;
 
 /// `small` is the smaller of the two, whose pixels of elements of `size` bytes the kernel goes through.
 fn launch(cuda: &Cuda, kernel: &str, [x, out]: [Arg; 2], small: [usize; 4], size: usize) -> Result<()> {
@@ -14,14 +14,12 @@ fn launch(cuda: &Cuda, kernel: &str, [x, out]: [Arg; 2], small: [usize; 4], size
 
 pub(super) fn upsample(cuda: &Cuda, x: &Tensor, out: &mut Tensor) -> Result<()> {
     let small = dims("x", x.desc())?;
-    let kernel = match x.dtype() {
-        DType::BF16 => "fqgan_upsample_forward_bf16",
-        _ => "fqgan_upsample_forward_f32",
-    };
+    let kernel = typed(x.dtype(), ["fqgan_upsample_forward_f32", "fqgan_upsample_forward_bf16"]);
     launch(cuda, kernel, [Arg::read(x)?, Arg::write(out)?], small, x.dtype().size())
 }
 
 pub(super) fn fold(cuda: &Cuda, x: &Tensor, out: &mut Tensor) -> Result<()> {
     let small = dims("output", out.desc())?;
-    launch(cuda, "fqgan_upsample_fold_f32", [Arg::read(x)?, Arg::write(out)?], small, 4)
+    let kernel = typed(x.dtype(), ["fqgan_upsample_fold_f32", "fqgan_upsample_fold_bf16"]);
+    launch(cuda, kernel, [Arg::read(x)?, Arg::write(out)?], small, x.dtype().size())
 }

@@ -15,7 +15,8 @@ use crate::tensor::{DType, Desc, Tensor};
 #[derive(Clone, Copy, Debug)]
 pub struct Upsample;
 
-/// (n, 2 h, 2 w, c) to (n, h, w, c), the sum of each four pixels: the rule of [`Upsample`], and the reverse. f32.
+/// (n, 2 h, 2 w, c) to (n, h, w, c), the sum of each four pixels: the rule of [`Upsample`], and the reverse. f32, or
+/// on a GPU bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct FoldUpsample;
 
@@ -81,11 +82,11 @@ impl Op for FoldUpsample {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
         let [n, h, w, c] = dims("x", &x)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         if !h.is_multiple_of(2) || !w.is_multiple_of(2) {
             return Err(Error::invalid(format!("x is {x}: expected even sides")));
         }
-        Ok([Desc::plain([n, h / 2, w / 2, c], DType::F32)])
+        Ok([Desc::plain([n, h / 2, w / 2, c], x.dtype)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -96,6 +97,7 @@ impl Op for FoldUpsample {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::fold(cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let [n, h, w, c] = dims("output", outputs[0].desc())?;
                 let x = all[0].data::<f32>()?;
