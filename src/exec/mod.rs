@@ -163,7 +163,7 @@ pub trait Exec {
     fn desc(&self, value: &Self::Value) -> Desc;
 
     /// Whether values between layers whose factors are of type `operands` are to be bf16: where the device has operations
-    /// on such values, and nothing is remembered, for rules are of f32.
+    /// on such values, and a tape was told that there are rules for them.
     fn keeps_narrow(&self, operands: DType) -> bool;
 
     /// Runs an operation.

@@ -16,6 +16,8 @@ pub struct Tape<'a> {
     add: Sum,
     /// Whether parts are run again rather than kept.
     checkpoints: bool,
+    /// Whether values may be bf16.
+    narrow: bool,
     /// Of a run that records nothing: the weights that it met.
     met: Option<RefCell<BTreeSet<String>>>,
     record: RefCell<Record<'a>>,
@@ -129,7 +131,16 @@ impl Record<'_> {
 impl<'a> Tape<'a> {
     /// An empty tape over the trainer's `weights`.
     pub fn new(eager: Eager<'a>, weights: &'a BTreeMap<String, Tensor>, add: Sum) -> Tape<'a> {
-        Tape { eager, weights, others: None, add, checkpoints: false, met: None, record: RefCell::default() }
+        Tape {
+            eager,
+            weights,
+            others: None,
+            add,
+            checkpoints: false,
+            narrow: false,
+            met: None,
+            record: RefCell::default(),
+        }
     }
 
     /// The same tape, on which parameters that are not among its weights have the values of `others` where they are
@@ -272,6 +283,12 @@ impl<'a> Tape<'a> {
         Tape { checkpoints, ..self }
     }
 
+    /// The same tape, on which values between layers may be bf16, and are where factors are and the device keeps such
+    /// values: for networks all of whose operations have rules for them. Weights and their gradients are f32.
+    pub fn with_narrow_values(self) -> Tape<'a> {
+        Tape { narrow: true, ..self }
+    }
+
     /// An empty tape over the same weights, on which parts are kept as they are.
     pub(super) fn fresh(&self) -> Tape<'a> {
         Tape { checkpoints: false, met: None, record: RefCell::default(), ..*self }
@@ -349,8 +366,8 @@ impl<'a> Exec for Tape<'a> {
         *value.tensor.desc()
     }
 
-    fn keeps_narrow(&self, _: DType) -> bool {
-        false
+    fn keeps_narrow(&self, operands: DType) -> bool {
+        self.narrow && self.eager.keeps_narrow(operands)
     }
 
     fn apply<O: Op<N> + 'static, const N: usize>(&self, op: O, inputs: &[&Var]) -> Result<[Var; N]> {

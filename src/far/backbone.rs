@@ -8,6 +8,7 @@ use crate::nn::Params;
 use crate::ops::embedding::{Embedding, MAX_TABLES};
 use crate::ops::linear::Linear;
 use crate::ops::rms_norm::RmsNorm;
+use crate::tensor::DType;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -56,12 +57,12 @@ impl Block {
         let (dim, hidden) = (config.dim, config.hidden);
         Ok(Block {
             attention_norm: Norm::new(at, "attention_norm.weight", dim)?,
-            wqkv: Matrix::new(at, "attention.wqkv.weight", [3 * dim, dim])?,
-            wo: Matrix::new(at, "attention.wo.weight", [dim, dim])?,
+            wqkv: Matrix::new(at, "attention.wqkv.weight", [3 * dim, dim])?.narrow(),
+            wo: Matrix::new(at, "attention.wo.weight", [dim, dim])?.narrow(),
             ffn_norm: Norm::new(at, "ffn_norm.weight", dim)?,
-            gate: Matrix::new(at, "feed_forward.w1.weight", [hidden, dim])?,
-            up: Matrix::new(at, "feed_forward.w3.weight", [hidden, dim])?,
-            down: Matrix::new(at, "feed_forward.w2.weight", [dim, hidden])?,
+            gate: Matrix::new(at, "feed_forward.w1.weight", [hidden, dim])?.narrow(),
+            up: Matrix::new(at, "feed_forward.w3.weight", [hidden, dim])?.narrow(),
+            down: Matrix::new(at, "feed_forward.w2.weight", [dim, hidden])?.narrow(),
         })
     }
 
@@ -104,6 +105,8 @@ pub struct Backbone {
     pub layers: Vec<Arc<Block>>,
     /// Turns of the positions, shared with the head.
     pub table: Arc<Table>,
+    /// Type of the factors.
+    operands: DType,
 }
 
 impl Backbone {
@@ -117,12 +120,13 @@ impl Backbone {
         Ok(Backbone {
             classes: at.get("cls_embedding.embedding_table.weight", &[config.classes + 1, dim])?,
             tokens: (1..=k).map(token).collect::<Result<_>>()?,
-            aggregation: Matrix::new(at, "aggregation_layer.weight", [dim, k * dim])?,
+            aggregation: Matrix::new(at, "aggregation_layer.weight", [dim, k * dim])?.narrow(),
             aggregation_bias: at.get("aggregation_layer.bias", &[dim])?,
             layers: (0..config.layers)
                 .map(|i| Block::new(&at.scope(format_args!("layers.{i}")), config).map(Arc::new))
                 .collect::<Result<_>>()?,
             table: Arc::new(Table::new(config)?),
+            operands: at.numerics.operands(),
         })
     }
 
@@ -136,7 +140,7 @@ impl Backbone {
     /// # Errors
     /// The operation's.
     pub fn embed_classes<E: Exec>(&self, e: &E, classes: &E::Value) -> Result<E::Value> {
-        lookup(e, classes, std::slice::from_ref(&self.classes))
+        self.lookup(e, classes, std::slice::from_ref(&self.classes))
     }
 
     /// The input of later positions: the codes (b, t, k) of the positions before them to (b, t, dim).
@@ -144,7 +148,7 @@ impl Backbone {
     /// # Errors
     /// The operations'.
     pub fn embed_codes<E: Exec>(&self, e: &E, codes: &E::Value) -> Result<E::Value> {
-        let embedded = lookup(e, codes, &self.tokens)?;
+        let embedded = self.lookup(e, codes, &self.tokens)?;
         let op = Linear { bias: true, ..Linear::default() };
         self.aggregation.with(e, &embedded, op, &[&e.param(&self.aggregation_bias)?])
     }
@@ -154,7 +158,7 @@ impl Backbone {
     /// # Errors
     /// The operation's.
     pub fn embed_each<E: Exec>(&self, e: &E, which: Range<usize>, codes: &E::Value) -> Result<E::Value> {
-        lookup(e, codes, &self.tokens[which])
+        self.lookup(e, codes, &self.tokens[which])
     }
 
     /// Inputs (b, t, dim) to the outputs of all layers. `attend(layer, e, qkv)` is what [`Block::forward`] asks
@@ -173,19 +177,20 @@ impl Backbone {
         }
         Ok(x)
     }
-}
 
-/// The tables' rows side by side: indices (b, t, tables) to (b, t, tables * dim).
-fn lookup<E: Exec>(e: &E, index: &E::Value, tables: &[Param]) -> Result<E::Value> {
-    let mut values = [const { None }; MAX_TABLES];
-    for (value, table) in values.iter_mut().zip(tables) {
-        // As the file has it: a few rows are read, so a widened copy would be a waste.
-        *value = Some(e.prepared(table, &AsIs)?);
+    /// The tables' rows side by side: indices (b, t, tables) to (b, t, tables * dim).
+    fn lookup<E: Exec>(&self, e: &E, index: &E::Value, tables: &[Param]) -> Result<E::Value> {
+        let mut values = [const { None }; MAX_TABLES];
+        for (value, table) in values.iter_mut().zip(tables) {
+            // As the file has it: a few rows are read, so a widened copy would be a waste.
+            *value = Some(e.prepared(table, &AsIs)?);
+        }
+        let mut inputs = [index; MAX_TABLES + 1];
+        for (input, value) in inputs[1..].iter_mut().zip(values.iter().flatten()) {
+            *input = value;
+        }
+        let op = Embedding { narrow: e.keeps_narrow(self.operands) };
+        let [y] = e.apply(op, &inputs[..1 + tables.len()])?;
+        Ok(y)
     }
-    let mut inputs = [index; MAX_TABLES + 1];
-    for (input, value) in inputs[1..].iter_mut().zip(values.iter().flatten()) {
-        *input = value;
-    }
-    let [y] = e.apply(Embedding, &inputs[..1 + tables.len()])?;
-    Ok(y)
 }

@@ -43,7 +43,10 @@ impl Head {
                 (Kind::AutoRegressive((0..layers).map(block).collect::<Result<_>>()?), all("", [n, dim])?)
             }
             config::Head::Linear => (Kind::Linear, all("", [n, dim])?),
-            config::Head::Mlp { hidden } => (Kind::Mlp(all(".0", [hidden, dim])?), all(".2", [n, hidden])?),
+            config::Head::Mlp { hidden } => {
+                let first = all(".0", [hidden, dim])?.into_iter().map(Matrix::narrow).collect();
+                (Kind::Mlp(first), all(".2", [n, hidden])?)
+            }
         };
         Ok(Head { norm: Norm::new(at, "norm.weight", dim)?, kind, outputs })
     }

@@ -15,6 +15,8 @@ pub struct Matrix {
     scale: Option<Param>,
     /// What training multiplies.
     pack: Pack,
+    /// Whether the output is bf16 where the device keeps such values.
+    narrow: bool,
 }
 
 /// A weight as it is.
@@ -117,7 +119,17 @@ impl Matrix {
     /// Those of [`Params::matrix`].
     pub fn new(at: &Params<'_>, name: &str, extents: [usize; 2]) -> Result<Matrix> {
         let (weight, scale) = at.matrix(name, extents)?;
-        Ok(Matrix { weight, scale, pack: Pack { operands: at.numerics.operands() } })
+        Ok(Matrix { weight, scale, pack: Pack { operands: at.numerics.operands() }, narrow: false })
+    }
+
+    /// The same matrix, whose output another layer reads: where factors are bf16, and the device keeps such values, it
+    /// is bf16 too.
+    pub fn narrow(self) -> Matrix {
+        Matrix { narrow: true, ..self }
+    }
+
+    fn narrows<E: Exec>(&self, e: &E) -> bool {
+        self.narrow && e.keeps_narrow(self.pack.operands)
     }
 
     /// x (..., k) to (..., n).
@@ -158,7 +170,8 @@ impl Matrix {
             inputs[count] = input;
             count += 1;
         }
-        let [y] = e.apply(Linear { panels: E::REMEMBERS.then_some(self.pack), ..op }, &inputs[..count])?;
+        let op = Linear { panels: E::REMEMBERS.then_some(self.pack), narrow: self.narrows(e), ..op };
+        let [y] = e.apply(op, &inputs[..count])?;
         Ok(y)
     }
 
@@ -171,10 +184,11 @@ impl Matrix {
             let [y] = e.apply(Gate, &[&gate.forward(e, x)?, &up.forward(e, x)?])?;
             return Ok(y);
         }
+        let op = SwiGlu { narrow: gate.narrows(e) };
         let ((gate, gate_scale), (up, up_scale)) = (gate.values(e)?, up.values(e)?);
         let [y] = match (&gate_scale, &up_scale) {
-            (Some(a), Some(b)) => e.apply(SwiGlu, &[x, &gate, &up, a, b])?,
-            _ => e.apply(SwiGlu, &[x, &gate, &up])?,
+            (Some(a), Some(b)) => e.apply(op, &[x, &gate, &up, a, b])?,
+            _ => e.apply(op, &[x, &gate, &up])?,
         };
         Ok(y)
     }
