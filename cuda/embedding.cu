@@ -7,10 +7,14 @@
 //
 // Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
 //                                                            sm_80   |         sm_90a
+// embedding_backward_bf16               256 threads  32   4160  64   |  30   4160  64
 // embedding_backward_f32                256 threads  40   4160  48   |  32   4160  64
 // embedding_forward_bf16                256 threads  22      0  64   |  28      0  64
-// embedding_forward_f16                 256 threads  22      0  64   |  28      0  64
+// embedding_forward_bf16_f32            256 threads  22      0  64   |  28      0  64
+// embedding_forward_f16_bf16            256 threads  22      0  64   |  27      0  64
+// embedding_forward_f16_f32             256 threads  22      0  64   |  28      0  64
 // embedding_forward_f32                 256 threads  22      0  64   |  28      0  64
+// embedding_forward_f32_bf16            256 threads  22      0  64   |  28      0  64
 
 #include "tile.cuh"
 

@@ -12,6 +12,7 @@
 //                                                            sm_80   |         sm_90a
 // kv_attention_attend_bf16              256 threads  80  14528  24   |  80  14528  24
 // kv_attention_attend_f32               256 threads  48  14528  40   |  60  14528  32
+// kv_attention_attend_f32_bf16          256 threads  80  14528  24   |  80  14528  24
 
 #include "common.cuh"
 

@@ -17,14 +17,17 @@
 // linear_after_bf16                     256 threads  32      0  64   |  32      0  64
 // linear_after_f32                      256 threads  30      0  64   |  32      0  64
 // linear_few16_bf16                     128 threads 176      0   8   | 174      0   8
+// linear_few16_bf16_bf16                128 threads 180      0   8   | 178      0   8
 // linear_few16_f16                      128 threads 176      0   8   | 174      0   8
 // linear_few16_f32                      128 threads 167      0  12   | 166      0  12
 // linear_few16_i8                       128 threads 174      0   8   | 203      0   8
 // linear_few2_bf16                      128 threads  42      0  40   |  40      0  48
+// linear_few2_bf16_bf16                 128 threads  42      0  40   |  44      0  40
 // linear_few2_f16                       128 threads  42      0  40   |  40      0  48
 // linear_few2_f32                       128 threads  52      0  36   |  53      0  36
 // linear_few2_i8                        128 threads  43      0  40   |  40      0  48
 // linear_few8_bf16                      128 threads 128      0  16   | 128      0  16
+// linear_few8_bf16_bf16                 128 threads 127      0  16   | 127      0  16
 // linear_few8_f16                       128 threads 128      0  16   | 128      0  16
 // linear_few8_f32                       128 threads  96      0  20   |  96      0  20
 // linear_few8_i8                        128 threads 128      0  16   | 127      0  16
