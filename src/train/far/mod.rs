@@ -163,7 +163,8 @@ impl FarTrainer {
         reduction: Option<&mut Reduction<'_>>,
     ) -> Result<(Report, Tensors)> {
         let e = Eager::new(&self.device, &self.workspace);
-        let tape = Tape::new(e, &self.state.weights, add).with_checkpoints(self.recipe.checkpoint_blocks);
+        let tape = Tape::new(e, &self.state.weights, add).with_narrow_values();
+        let tape = tape.with_checkpoints(self.recipe.checkpoint_blocks);
         let terms = self.terms(&tape, classes, codes, noise)?;
         let mut report = Report::default();
         let gradients = loss::gradients(tape, &terms, &mut report, reduction)?;
@@ -178,7 +179,7 @@ impl FarTrainer {
     pub fn surprise(&self, classes: &[u32], codes: &[u32]) -> Result<Vec<f64>> {
         let none = Tensors::new();
         let tape = Tape::new(Eager::new(&self.device, &self.workspace), &none, add);
-        let tape = tape.with_others(self.weights());
+        let tape = tape.with_others(self.weights()).with_narrow_values();
         let terms = self.terms(&tape, classes, codes, &Noise::default())?;
         terms.iter().map(|term| value(term.value.tensor())).collect()
     }
