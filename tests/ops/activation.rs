@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::{BOUND, rounded};
-use crate::table::{Case, Wide, check, check_narrow, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::activation::LeakyRelu;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -36,7 +35,7 @@ fn corners() {
 #[test]
 fn gradients() {
     for slope in [0.0f32, 0.2] {
-        for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, BOUND)] {
+        for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, ROUNDING)] {
             check_gradients(LeakyRelu { slope }, &[random(1, &[3, 7], dtype)], &[0], bound, |all| {
                 vec![oracle(all, f64::from(slope))]
             });

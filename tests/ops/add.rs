@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::BOUND;
-use crate::table::{Case, check, random, refuses};
+use crate::table::{Case, ROUNDING, check, random, refuses};
 use fqgan::ops::add::Add;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -62,7 +61,7 @@ proptest! {
 #[test]
 fn gradients() {
     for shape in [&[2, 3, 4][..], &[3, 4], &[4], &[]] {
-        for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, BOUND)] {
+        for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, ROUNDING)] {
             let inputs = [random(1, &[2, 3, 4], dtype), random(2, shape, dtype)];
             check_gradients(Add, &inputs, &[0, 1], bound, |all| {
                 let (a, b) = (&all[0].data, &all[1].data);

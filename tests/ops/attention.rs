@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::rounded;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::table::{Case, Wide, check, random, refuses, rounded};
 use fqgan::ops::attention::Attention;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;

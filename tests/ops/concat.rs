@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::{BOUND, exactly_rounded};
-use crate::table::{Case, Wide, check, check_narrow, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, exactly_rounded, random, refuses};
 use fqgan::ops::concat::{Columns, Concat};
 use fqgan::tensor::{DType, Tensor};
 
@@ -64,9 +63,9 @@ fn gradients() {
     check_gradients(Concat, &inputs(&[2, 3], &[2, 1, 4]), &[0, 1, 2], 1e-6, |all| vec![joined(all)]);
     check_gradients(Concat, &inputs(&[2], &[3, 2]), &[1], 1e-6, |all| vec![joined(all)]);
     let op = Columns { first: 1, count: 2 };
-    for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, BOUND)] {
+    for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, ROUNDING)] {
         check_gradients(op, &[random(1, &[3, 5], dtype)], &[0], bound, |all| vec![part(all, 1, 2)]);
     }
     let narrow = [random(1, &[3, 8], DType::BF16), random(2, &[3, 16], DType::BF16)];
-    check_gradients(Concat, &narrow, &[0, 1], BOUND, |all| vec![joined(all)]);
+    check_gradients(Concat, &narrow, &[0, 1], ROUNDING, |all| vec![joined(all)]);
 }

@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::{BOUND, exactly_rounded, rounded};
-use crate::table::{Case, check, check_narrow, noise, random, refuses};
+use crate::table::{Case, ROUNDING, check, check_narrow, exactly_rounded, noise, random, refuses, rounded};
 use fqgan::ops::cross_entropy::CrossEntropy;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -64,6 +63,6 @@ fn gradients() {
         let case = case(1, rows, n, spread);
         check_gradients(CrossEntropy, &case.inputs, &[0], 5e-6, |all| case.expected(all));
         let case = rounded(case, &[0]);
-        check_gradients(CrossEntropy, &case.inputs, &[0], BOUND, |all| case.expected(all));
+        check_gradients(CrossEntropy, &case.inputs, &[0], ROUNDING, |all| case.expected(all));
     }
 }

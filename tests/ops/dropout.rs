@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::{BOUND, rounded};
-use crate::table::{Case, Wide, check, check_narrow, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::dropout::Dropout;
 use fqgan::rng::Stream;
 use fqgan::tensor::{DType, Tensor};
@@ -109,6 +108,6 @@ fn gradients() {
         let op = Dropout { part: 1, ..op(0.4, run, residual) };
         let wanted: &[usize] = if residual { &[0, 1] } else { &[0] };
         check_gradients(op, &case(1, &[4, 10], op).inputs, wanted, 1e-6, |all| vec![oracle(op, all)]);
-        check_gradients(op, &narrow(1, &[4, 10], op).inputs, wanted, BOUND, |all| vec![oracle(op, all)]);
+        check_gradients(op, &narrow(1, &[4, 10], op).inputs, wanted, ROUNDING, |all| vec![oracle(op, all)]);
     }
 }

@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::BOUND;
-use crate::table::{Case, check, check_narrow, random, refuses};
+use crate::table::{Case, ROUNDING, check, check_narrow, random, refuses};
 use fqgan::ops::embedding::Embedding;
 use fqgan::tensor::{DType, Shape, Tensor};
 use proptest::prelude::*;
@@ -87,7 +86,7 @@ proptest! {
 fn gradients() {
     let case = case(1, 7, &[3, 5], 4, DType::F32);
     check_gradients(Embedding::default(), &case.inputs, &[1, 2], 1e-6, |all| case.expected(all));
-    check_gradients(NARROW, &case.inputs, &[1, 2], BOUND, |all| case.expected(all));
+    check_gradients(NARROW, &case.inputs, &[1, 2], ROUNDING, |all| case.expected(all));
     // A table longer than a block of the rule, its last row among those looked up.
     let last = [indices(&[3, 1], &[4999, 0, 4999]), random(2, &[5000, 1], DType::F32)];
     check_gradients(Embedding::default(), &last, &[1], 1e-6, |all| {

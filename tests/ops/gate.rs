@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::{BOUND, rounded};
-use crate::table::{Case, Wide, check, check_narrow, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::gate::Gate;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -52,6 +51,6 @@ fn gradients() {
     for shape in [&[3, 7][..], &[1], &[40]] {
         check_gradients(Gate, &case(1, shape).inputs, &[0, 1], 2e-6, |all| vec![oracle(all)]);
         let narrow = rounded(case(1, shape), &[0, 1]);
-        check_gradients(Gate, &narrow.inputs, &[0, 1], BOUND, |all| vec![oracle(all)]);
+        check_gradients(Gate, &narrow.inputs, &[0, 1], ROUNDING, |all| vec![oracle(all)]);
     }
 }

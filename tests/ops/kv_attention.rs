@@ -1,5 +1,4 @@
-use crate::narrow::{round, rounded};
-use crate::table::{Case, Wide, check, check_narrow, device, on, random, refuses, same_bits};
+use crate::table::{Case, Wide, check, check_narrow, device, on, random, refuses, round, rounded, same_bits};
 use fqgan::Result;
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::{Eager, Exec, Op};

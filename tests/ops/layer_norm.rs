@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::{BOUND, rounded};
-use crate::table::{Case, check, random, refuses};
+use crate::table::{Case, ROUNDING, check, random, refuses, rounded};
 use fqgan::ops::layer_norm::LayerNorm;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -98,6 +97,8 @@ fn gradients() {
         let case = layer_norm(3, shape, 0.5);
         check_gradients(LayerNorm { eps: 1e-5 }, &case.inputs, &[0, 1, 2], 2e-5, |all| case.expected(all));
         let case = rounded(case, &[0]);
-        check_gradients(LayerNorm { eps: 1e-5 }, &case.inputs, &[0, 1, 2], BOUND, |all| case.expected(all));
+        check_gradients(LayerNorm { eps: 1e-5 }, &case.inputs, &[0, 1, 2], ROUNDING, |all| {
+            case.expected(all)
+        });
     }
 }

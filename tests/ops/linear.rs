@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::rounded;
-use crate::table::{Case, Weight, Wide, check, cx, device, on, random, refuses, same_bits};
+use crate::table::{Case, Weight, Wide, check, cx, device, on, random, refuses, rounded, same_bits};
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::{Exec, Prepare};
 use fqgan::ops::conv2d;

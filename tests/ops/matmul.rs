@@ -1,5 +1,4 @@
-use crate::narrow::rounded;
-use crate::table::{Case, check, check_narrow, random, refuses};
+use crate::table::{Case, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::matmul::MatMul;
 use fqgan::tensor::DType;
 use proptest::prelude::*;

@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::{BOUND, rounded};
-use crate::table::{Case, Wide, check, check_narrow, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::multiply::Multiply;
 use fqgan::tensor::DType;
 
@@ -36,7 +35,7 @@ fn corners() {
 #[test]
 fn gradients() {
     for leading in 0..=2 {
-        for (dtype, bound) in [(DType::F32, 2e-6), (DType::BF16, BOUND)] {
+        for (dtype, bound) in [(DType::F32, 2e-6), (DType::BF16, ROUNDING)] {
             let all = [random(1, &[3, 5], dtype), random(2, &[3, 5][leading..], dtype)];
             check_gradients(Multiply, &all, &[0, 1], bound, |all| vec![oracle(all)]);
         }

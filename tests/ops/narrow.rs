@@ -2,34 +2,13 @@
 //! it is given to the oracle too. The processor refuses them all. Operations that are not here have these cases in their
 //! own files.
 
-use crate::table::{Case, check_narrow, random};
+use crate::table::{Case, check_narrow, exactly_rounded, random, rounded};
 use crate::{add, attention, conv2d, layer_norm, linear, upsample};
 use fqgan::ops::attention::Attention;
 use fqgan::ops::conv2d::{Conv2d, Norm};
 use fqgan::ops::linear::{Linear, Pack, SwiGlu};
 use fqgan::ops::upsample::Upsample;
-use fqgan::tensor::{DType, Tensor};
-use half::bf16;
-
-/// What rounding of the result, or of one factor, costs; of several, of different sign, not much more.
-pub const BOUND: f64 = 6e-3;
-
-pub fn round(tensor: &Tensor) -> Tensor {
-    let values: Vec<bf16> = tensor.data::<f32>().unwrap().iter().map(|&x| bf16::from_f32(x)).collect();
-    Tensor::from_slice(*tensor.shape(), &values).unwrap()
-}
-
-/// The case with these of its inputs rounded.
-pub fn rounded(case: Case, which: &[usize]) -> Case {
-    let bound = case.bound.max(BOUND);
-    exactly_rounded(case, which).within(bound)
-}
-
-/// The same where the output is not: it is copied, or f32.
-pub fn exactly_rounded(mut case: Case, which: &[usize]) -> Case {
-    which.iter().for_each(|&i| case.inputs[i] = round(&case.inputs[i]));
-    case
-}
+use fqgan::tensor::DType;
 
 #[test]
 fn of_elements() {

@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::{BOUND, rounded};
-use crate::table::{Case, Wide, check, check_narrow, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::normalize::Normalize;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -45,7 +44,7 @@ fn corners() {
 fn gradients() {
     // All rows are shorter than the larger one.
     for eps in [1e-12, 100.0] {
-        for (dtype, bound) in [(DType::F32, 2e-6), (DType::BF16, BOUND)] {
+        for (dtype, bound) in [(DType::F32, 2e-6), (DType::BF16, ROUNDING)] {
             check_gradients(Normalize { eps }, &[random(1, &[4, 5], dtype)], &[0], bound, |all| {
                 vec![oracle(all, f64::from(eps))]
             });

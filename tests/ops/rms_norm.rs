@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::{BOUND, rounded};
-use crate::table::{Case, check, check_narrow, random, refuses};
+use crate::table::{Case, ROUNDING, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::rms_norm::RmsNorm;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -66,6 +65,6 @@ fn gradients() {
         let case = case(3, lead, c, 1e-2);
         check_gradients(RmsNorm { eps: 1e-2 }, &case.inputs, &[0, 1], 1e-5, |all| case.expected(all));
         let case = rounded(case, &[0]);
-        check_gradients(RmsNorm { eps: 1e-2 }, &case.inputs, &[0, 1], BOUND, |all| case.expected(all));
+        check_gradients(RmsNorm { eps: 1e-2 }, &case.inputs, &[0, 1], ROUNDING, |all| case.expected(all));
     }
 }

@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::{BOUND, rounded};
-use crate::table::{Case, check, check_narrow, random, refuses};
+use crate::table::{Case, ROUNDING, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::rotary::Rotary;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -78,6 +77,6 @@ fn gradients() {
         let case = case(3, shape, heads, pairs, first);
         check_gradients(Rotary { heads, first }, &case.inputs, &[0], 2e-6, |all| case.expected(all));
         let case = rounded(case, &[0]);
-        check_gradients(Rotary { heads, first }, &case.inputs, &[0], BOUND, |all| case.expected(all));
+        check_gradients(Rotary { heads, first }, &case.inputs, &[0], ROUNDING, |all| case.expected(all));
     }
 }

@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::{BOUND, rounded};
-use crate::table::{Case, Wide, check, check_narrow, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::scale::Scale;
 use fqgan::tensor::DType;
 
@@ -17,7 +16,7 @@ fn corners() {
         check_narrow(&rounded(case(), &[0]));
     }
     refuses(Scale(2.0), &[&random(1, &[3], DType::BF16)], "no kernel for bf16 [3]");
-    for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, BOUND)] {
+    for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, ROUNDING)] {
         check_gradients(Scale(0.37), &[random(1, &[2, 3], dtype)], &[0], bound, |all| vec![oracle(all)]);
     }
 }

@@ -1,5 +1,4 @@
-use crate::narrow::rounded;
-use crate::table::{Case, check, check_narrow, device, on, random, refuses};
+use crate::table::{Case, check, check_narrow, device, on, random, refuses, rounded};
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::{Eager, Exec, Tape};
 use fqgan::ops::straight_through::StraightThrough;

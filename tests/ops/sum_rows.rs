@@ -1,5 +1,4 @@
-use crate::narrow::exactly_rounded;
-use crate::table::{Case, check, check_narrow, random, refuses};
+use crate::table::{Case, check, check_narrow, exactly_rounded, random, refuses};
 use fqgan::ops::sum_rows::SumRows;
 use fqgan::tensor::DType;
 use proptest::prelude::*;

@@ -182,6 +182,26 @@ pub fn check_narrow(case: &Case) {
     crate::cuda::check(case, &(case.oracle)(&case.inputs.iter().map(Wide::of).collect::<Vec<_>>()));
 }
 
+/// What rounding of the result, or of one factor, costs; of several, of different sign, not much more.
+pub const ROUNDING: f64 = 6e-3;
+
+pub fn round(tensor: &Tensor) -> Tensor {
+    let values: Vec<bf16> = tensor.data::<f32>().unwrap().iter().map(|&x| bf16::from_f32(x)).collect();
+    Tensor::from_slice(*tensor.shape(), &values).unwrap()
+}
+
+/// The case with these of its inputs rounded.
+pub fn rounded(case: Case, which: &[usize]) -> Case {
+    let bound = case.bound.max(ROUNDING);
+    exactly_rounded(case, which).within(bound)
+}
+
+/// The same where the output is not: it is copied, or f32.
+pub fn exactly_rounded(mut case: Case, which: &[usize]) -> Case {
+    which.iter().for_each(|&i| case.inputs[i] = round(&case.inputs[i]));
+    case
+}
+
 /// The largest relative L2 error is kept.
 #[track_caller]
 pub fn close(what: &str, got: &[f64], want: &[f64], bound: f64) {

@@ -1,6 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::narrow::{BOUND, rounded};
-use crate::table::{Case, Wide, check, check_narrow, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::upsample::{FoldUpsample, Upsample};
 use fqgan::tensor::DType;
 
@@ -48,7 +47,7 @@ fn corners() {
 
 #[test]
 fn gradients() {
-    for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, BOUND)] {
+    for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, ROUNDING)] {
         check_gradients(Upsample, &[random(1, &[2, 2, 3, 2], dtype)], &[0], bound, |all| vec![spread(all)]);
         check_gradients(FoldUpsample, &[random(1, &[1, 4, 6, 2], dtype)], &[0], bound, |all| vec![fold(all)]);
     }
