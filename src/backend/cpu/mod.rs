@@ -11,6 +11,15 @@ pub use slices::{Parts, split};
 
 use crate::error::Result;
 
+/// Bytes of outputs from which on they leave the caches before they are read again.
+const FAR: usize = 12 << 20;
+
+/// Whether outputs of so many elements of f32 are better written past the caches: a store that goes there first fetches
+/// what it overwrites.
+pub fn far(elements: usize) -> bool {
+    elements * size_of::<f32>() >= FAR
+}
+
 /// A processor to run on: a pool of threads and the widest instructions that may be used.
 pub struct Cpu {
     /// The threads.

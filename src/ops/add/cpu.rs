@@ -1,5 +1,5 @@
 use crate::backend::cpu::simd::{Kernel, Simd};
-use crate::backend::cpu::{Cpu, Parts};
+use crate::backend::cpu::{Cpu, Parts, far};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -25,7 +25,8 @@ pub(super) fn add(cpu: &Cpu, a: &Tensor, b: &Tensor, out: &mut Tensor) -> Result
         let range = block * BLOCK..a.len().min((block + 1) * BLOCK);
         // SAFETY: one part a block.
         let out = unsafe { parts.slice(range.clone()) };
-        cpu.isa.dispatch(Sum { a: &a[range], b, phase: block * BLOCK % b.len(), out });
+        let (phase, far) = (block * BLOCK % b.len(), far(a.len()));
+        cpu.isa.dispatch(Sum { a: &a[range], b, phase, out, far });
     });
     Ok(())
 }
@@ -36,6 +37,7 @@ struct Sum<'a> {
     b: &'a [f32],
     phase: usize,
     out: &'a mut [f32],
+    far: bool,
 }
 
 impl Kernel for Sum<'_> {
@@ -51,11 +53,15 @@ impl Kernel for Sum<'_> {
                 unsafe {
                     let (a, b) = (self.a.as_ptr().add(at + first), self.b.as_ptr().add(phase + first));
                     let out = self.out.as_mut_ptr().add(at + first);
-                    S::store_up_to(out, S::add(S::load_up_to(a, n), S::load_up_to(b, n)), n);
+                    S::store_far(out, S::add(S::load_up_to(a, n), S::load_up_to(b, n)), n, self.far);
                 }
             }
             at += run;
             phase = 0;
+        }
+        if self.far {
+            // SAFETY: this runs under the level's dispatch.
+            unsafe { S::fence() };
         }
     }
 }

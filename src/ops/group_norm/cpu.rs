@@ -1,6 +1,6 @@
 use super::{Apply, ApplyBackward, Coefficients};
 use crate::backend::cpu::simd::{Kernel, Lanes, Simd, math};
-use crate::backend::cpu::{Cpu, Parts};
+use crate::backend::cpu::{Cpu, Parts, far};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
 use crate::tensor::{DType, Desc, Tensor};
@@ -144,7 +144,7 @@ fn apply_to<T: Lanes>(op: &Apply, cpu: &Cpu, inputs: &[&Tensor], out: &mut Tenso
         // SAFETY: one part a block.
         let y = unsafe { parts.slice(range.clone()) };
         let (scale, shift) = coefficients[image * 2 * c..][..2 * c].split_at(c);
-        cpu.isa.dispatch(Affine { x: &x[range], y, scale, shift, silu: op.silu });
+        cpu.isa.dispatch(Affine { x: &x[range], y, scale, shift, silu: op.silu, far: far(x.len()) });
     });
     Ok(())
 }
@@ -155,6 +155,7 @@ struct Affine<'a, T> {
     scale: &'a [f32],
     shift: &'a [f32],
     silu: bool,
+    far: bool,
 }
 
 impl<T: Lanes> Kernel for Affine<'_, T> {
@@ -174,9 +175,13 @@ impl<T: Lanes> Kernel for Affine<'_, T> {
                     if self.silu {
                         v = math::silu::<S>(v);
                     }
-                    T::store_n::<S>(y.as_mut_ptr().add(first), v, n);
+                    T::store_far::<S>(y.as_mut_ptr().add(first), v, n, self.far);
                 }
             }
+        }
+        if self.far {
+            // SAFETY: this runs under the level's dispatch.
+            unsafe { S::fence() };
         }
     }
 }
@@ -204,8 +209,9 @@ pub(super) fn apply_backward(
             unsafe { (parts.slice(range.clone()), partials.slice(index * 2 * c..(index + 1) * 2 * c)) };
         sums.fill(0.0);
         let (scale, shift) = coefficients[image * 2 * c..][..2 * c].split_at(c);
+        let far = far(x.len());
         let (x, grad) = (&x[range.clone()], &grad[range]);
-        cpu.isa.dispatch(AffineBackward { x, grad, scale, shift, silu: op.silu, dx, sums });
+        cpu.isa.dispatch(AffineBackward { x, grad, scale, shift, silu: op.silu, dx, sums, far });
     });
     let partial = partial.data::<f32>()?;
     for (image, sums) in sums.data_mut::<f32>()?.chunks_exact_mut((2 * c).max(1)).enumerate() {
@@ -225,6 +231,7 @@ struct AffineBackward<'a> {
     silu: bool,
     dx: &'a mut [f32],
     sums: &'a mut [f32],
+    far: bool,
 }
 
 impl Kernel for AffineBackward<'_> {
@@ -242,6 +249,10 @@ impl Kernel for AffineBackward<'_> {
                     left => self.channels::<S, 1>(first, left.min(S::LANES)),
                 }
             };
+        }
+        if self.far {
+            // SAFETY: this runs under the level's dispatch.
+            unsafe { S::fence() };
         }
     }
 }
@@ -273,7 +284,7 @@ impl AffineBackward<'_> {
                         let slope = S::fma(v, S::sub(S::splat(1.0), s), S::splat(1.0));
                         d = S::mul(d, S::mul(s, slope));
                     }
-                    S::store_up_to(self.dx.as_mut_ptr().add(at), S::mul(d, scale[i]), of(i));
+                    S::store_far(self.dx.as_mut_ptr().add(at), S::mul(d, scale[i]), of(i), self.far);
                     sum_x[i] = S::fma(d, x, sum_x[i]);
                     sum[i] = S::add(sum[i], d);
                 }

@@ -24,6 +24,16 @@ pub trait Lanes: Element {
     /// # Safety
     /// That of [`Simd`], for `n` elements.
     unsafe fn store_n<S: Simd>(p: *mut Self, v: S::V, n: usize);
+    /// As [`Lanes::store_n`]; f32 as [`Simd::store_far`].
+    ///
+    /// # Safety
+    /// That of [`Simd`], for `n` elements.
+    #[inline(always)]
+    unsafe fn store_far<S: Simd>(p: *mut Self, v: S::V, n: usize, far: bool) {
+        let _ = far;
+        // SAFETY: the caller's.
+        unsafe { Self::store_n::<S>(p, v, n) }
+    }
     /// One element as f32.
     fn get(self) -> f32;
 }
@@ -48,6 +58,11 @@ impl Lanes for f32 {
     unsafe fn store_n<S: Simd>(p: *mut f32, v: S::V, n: usize) {
         // SAFETY: the caller's.
         unsafe { S::store_up_to(p, v, n) }
+    }
+    #[inline(always)]
+    unsafe fn store_far<S: Simd>(p: *mut f32, v: S::V, n: usize, far: bool) {
+        // SAFETY: the caller's.
+        unsafe { S::store_far(p, v, n, far) }
     }
     #[inline(always)]
     fn get(self) -> f32 {

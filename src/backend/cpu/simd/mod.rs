@@ -180,6 +180,19 @@ pub trait Simd: Copy + Send + Sync + 'static {
         unsafe { Self::store(p, v) }
     }
 
+    /// The first `n` lanes: whole aligned vectors past the caches if `far`, after which [`Simd::fence`] is due.
+    #[inline(always)]
+    unsafe fn store_far(p: *mut f32, v: Self::V, n: usize, far: bool) {
+        // SAFETY: the caller's; a level's vectors are as long as they are to be aligned.
+        unsafe {
+            if far && n == Self::LANES && p.cast::<u8>().addr().is_multiple_of(4 * Self::LANES) {
+                Self::stream(p, v);
+            } else {
+                Self::store_up_to(p, v, n);
+            }
+        }
+    }
+
     /// After the last `stream` of a block: orders it before whatever tells another thread of it.
     #[inline(always)]
     unsafe fn fence() {

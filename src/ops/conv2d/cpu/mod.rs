@@ -14,7 +14,7 @@ pub use winograd::late_takes;
 
 use super::pack::packed;
 use super::{Conv2d, Geometry, Pack, SUMS, Variant};
-use crate::backend::cpu::{Cpu, Parts};
+use crate::backend::cpu::{Cpu, Parts, far};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
 use crate::ops::tile::Operand;
@@ -138,10 +138,7 @@ fn scratch(cx: Cx<'_>, cpu: &Cpu, each: usize) -> Result<Tensor> {
     cx.workspace.tensor(Desc::plain([cpu.pool.threads(), each], DType::F32))
 }
 
-/// Bytes of outputs from which on they leave the caches before they are read again.
-const FAR: usize = 12 << 20;
-
 /// Whether outputs are written past the caches: where there are many, and every vector of them is aligned.
 fn streams(g: &Geometry) -> bool {
-    g.n * g.oh * g.ow * g.k * size_of::<f32>() >= FAR && g.k.is_multiple_of(16)
+    far(g.n * g.oh * g.ow * g.k) && g.k.is_multiple_of(16)
 }
