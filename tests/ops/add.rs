@@ -29,6 +29,9 @@ fn corners() {
         (&[1], 0),
         (&[], 0),
         (&[0, 5], 1),
+        // Written past the caches.
+        (&[160, 160, 130], 0),
+        (&[160, 160, 130], 2),
         (&[5, 0], 1),
     ] {
         check(&add(1, shape, leading));

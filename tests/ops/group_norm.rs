@@ -1,8 +1,11 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::table::{Case, Wide, check, device, on, random, refuses, same_bits};
+use fqgan::backend::cpu::Isa;
+use fqgan::exec::{Eager, Exec, Tape};
 use fqgan::ops::group_norm::{Apply, Coefficients};
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 fn oracle(all: &[Wide], groups: usize, eps: f64) -> Vec<f64> {
     let [n, h, w, c] = all[0].shape[..] else { panic!() };
@@ -85,6 +88,42 @@ fn corners() {
         check(&apply(5, [1, 0, 2, 32], dtype, true));
     }
     check(&coefficients(6, [1, 9, 9, 64], 32, DType::F32, 100.0));
+    // Written past the caches.
+    check(&apply(7, [1, 160, 160, 130], DType::F32, true));
+}
+
+/// A large picture's gradient, which is written past the caches, is that of its halves, which are not.
+#[test]
+fn gradient_of_a_large_picture() {
+    for c in [128, 130] {
+        let shape = [1, 160, 160, c];
+        let (x, seed) = (random(1, &shape, DType::F32), random(2, &shape, DType::F32));
+        let coefficients = random(3, &[1, 2, c], DType::F32);
+        let (all, of_seed) = (x.data::<f32>().unwrap(), seed.data::<f32>().unwrap());
+        let half = |of: &[f32], which: usize| {
+            let count = of.len() / 2;
+            Tensor::from_slice([1, 80, 160, c], &of[which * count..][..count]).unwrap()
+        };
+        for isa in Isa::available() {
+            on(&device(isa, 2), |e| {
+                let gradient = |x: &Tensor, seed: &Tensor| {
+                    let none = BTreeMap::new();
+                    let add = |e: &Eager<'_>, a: &Tensor, b: &Tensor| {
+                        e.apply(fqgan::ops::add::Add, &[a, b]).map(|[y]| y)
+                    };
+                    let tape = Tape::new(*e, &none, add);
+                    let (x, coefficients) = (tape.leaf("x", x.clone()), tape.constant(coefficients.clone()));
+                    let [y] = tape.apply(Apply { silu: true }, &[&x, &coefficients]).unwrap();
+                    let found = tape.into_gradients(&[(&y, seed.clone())]).unwrap();
+                    found["x"].data::<f32>().unwrap().to_vec()
+                };
+                let halves = [0, 1].map(|which| gradient(&half(all, which), &half(of_seed, which))).concat();
+                let halves = Tensor::from_slice(shape, &halves).unwrap();
+                let whole = Tensor::from_slice(shape, &gradient(&x, &seed)).unwrap();
+                assert!(same_bits(&whole, &halves), "{c} channels, {}", isa.name());
+            });
+        }
+    }
 }
 
 #[test]
