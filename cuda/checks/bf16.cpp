@@ -168,6 +168,24 @@ void rows(int count, int c) {
     same("perceptual_distance_backward", warps, 128, 0, {in, in, weight(c), weight(1), out, n, n, width});
 }
 
+// A table of nine rows of c, some of which are looked up.
+void tables(int count, int c) {
+    const unsigned blocks[3] = {unsigned(count), 1, 1}, each[3] = {9, 1, 1};
+    const Value which = index(count, 9), n = size(count), width = size(c), one = size(1), first = size(0);
+    same("embedding_forward", blocks, 256, 0,
+         {which, one, first, input(9 * c), size(9), output(size_t(count) * c), n, one, width, sums(0)});
+    same("embedding_backward", each, 256, 0,
+         {which, one, first, input(size_t(count) * c), sums(9 * c), n, size(9), one, width});
+}
+
+// Sequences that are there whole, whose cache has room for no more.
+void cached(int sequences, int heads, int tokens, int width) {
+    const size_t all = size_t(sequences) * heads * tokens * width;
+    const Value cache = output(all), t = size(tokens);
+    same("kv_attention_attend", {unsigned(heads), unsigned(sequences), 1}, 256, 0,
+         {input(3 * all), none(), cache, cache, output(all), t, size(heads), size(width), t, size(0), none()});
+}
+
 void pictures(int n, int h, int w, int c) {
     const int area = h * w;
     const size_t all = size_t(n) * area * c;
@@ -220,6 +238,13 @@ int main() {
         for (int c : {1, 7, 8, 40, 96}) {
             rows(3, c);
             rows(130, c);
+        }
+        for (int c : {1, 4, 24}) {
+            tables(3, c);
+            tables(300, c);
+        }
+        for (int width : {5, 64, 128}) {
+            cached(2, 3, 7, width);
         }
         for (int c : {1, 3, 8, 24}) {
             pictures(2, 3, 4, c);
