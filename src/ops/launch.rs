@@ -165,16 +165,22 @@ pub fn rule_rows(rows: usize, c: usize, sums: usize) -> Result<Launch> {
     Ok(Launch::blocks(rows.div_ceil(ROWS_OF_BLOCK), threads).shared(4 * sums * c))
 }
 
-/// Starts a kernel that goes through the pixels of `out` (n, rows, columns, c), each made of some of x (n, h, w, c): its
-/// arguments are those of `cuda/resize.cu`, then `more`.
-pub fn pixels(cuda: &Cuda, kernel: &str, x: &Tensor, out: &mut Tensor, more: &[Arg]) -> Result<()> {
+/// Starts that kernel of two which is for x's type and goes through the pixels of `out` (n, rows, columns, c), each made of
+/// some of x (n, h, w, c): its arguments are those of `cuda/resize.cu`, then `more`.
+pub fn pixels(
+    cuda: &Cuda,
+    kernels: [&'static str; 2],
+    x: &Tensor,
+    out: &mut Tensor,
+    more: &[Arg],
+) -> Result<()> {
     let ([_, h, w, _], [n, rows, columns, c]) = (dims("x", x.desc())?, dims("output", out.desc())?);
-    let tile = Tile::new(c, 4);
+    let tile = Tile::new(c, x.dtype().size());
     // A kernel divides places by 32-bit numbers.
     let pixels = n * rows * columns;
     int(pixels)?;
     let sizes = [pixels.into(), int(tile.rows())?, int(h)?, int(w)?, int(rows)?, int(columns)?, int(c)?];
     let all = [Arg::read(x), Arg::write(out)].into_iter().chain(sizes.iter().chain(more).map(|arg| Ok(*arg)));
     let (args, taken) = list(all)?;
-    cuda.launch(kernel, tile.launch(pixels, tile.rows(), 1), &args[..taken])
+    cuda.launch(typed(x.dtype(), kernels), tile.launch(pixels, tile.rows(), 1), &args[..taken])
 }

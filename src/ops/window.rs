@@ -27,13 +27,13 @@ impl Window {
         (size + 2 * self.padding).checked_sub(self.side).map_or(0, |free| free / self.stride + 1)
     }
 
-    /// What pooling makes of x (n, h, w, c) f32.
+    /// What pooling makes of x (n, h, w, c), f32 or on a GPU bf16.
     ///
     /// # Errors
     /// `InvalidArgument` for a window that cannot be, or that may hold no pixel; `Unsupported` for another type.
     pub(super) fn output(&self, x: &Desc) -> Result<Desc> {
         let [n, h, w, c] = dims("x", x)?;
-        expect_type("x", x, &[DType::F32])?;
+        expect_type("x", x, &[DType::F32, DType::BF16])?;
         let Window { side, stride, padding } = *self;
         if side == 0 || stride == 0 || padding >= side || side > 1 << 16 {
             return Err(Error::invalid(format!(
@@ -44,7 +44,7 @@ impl Window {
         if padding > 0 && (h == 0 || w == 0) {
             return Err(Error::invalid(format!("x is {x}: no pixel to pool")));
         }
-        Ok(Desc::plain([n, self.extent(h), self.extent(w), c], DType::F32))
+        Ok(Desc::plain([n, self.extent(h), self.extent(w), c], x.dtype))
     }
 
     pub(super) fn cost(&self, x: &Desc) -> Cost {
@@ -57,7 +57,7 @@ impl Window {
     #[cfg(feature = "cuda")]
     pub(super) fn pool(&self, cuda: &Cuda, x: &Tensor, out: &mut Tensor, mean: bool) -> Result<()> {
         let window = [int(self.side)?, int(self.stride)?, int(self.padding)?, i32::from(mean).into()];
-        pixels(cuda, "fqgan_pool_forward_f32", x, out, &window)
+        pixels(cuda, ["fqgan_pool_forward_f32", "fqgan_pool_forward_bf16"], x, out, &window)
     }
 
     /// Gives `pool` each pixel of the output, to write, and the pixels of x that are under its window, row by row.

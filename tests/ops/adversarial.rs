@@ -1,5 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, noise, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, exactly_rounded, noise, random, refuses};
 use fqgan::ops::adversarial::{Function, Score};
 use fqgan::tensor::{DType, Tensor};
 
@@ -29,6 +29,7 @@ fn corners() {
     for op in ALL.into_iter().flat_map(|function| [false, true].map(|negated| Score { function, negated })) {
         for (shape, spread) in [(&[1][..], 1.0), (&[2, 30, 30, 1], 3.0), (&[5000], 1.0), (&[33], 80.0)] {
             check(&case(1, shape, spread, op));
+            check_narrow(&exactly_rounded(case(1, shape, spread, op), &[0]));
         }
         let x = Tensor::from_slice([3], &[1.0, f32::NAN, 0.0]).unwrap();
         check(&Case::new(op, vec![x], 0.0, |_| vec![vec![f64::NAN]]));
@@ -40,7 +41,9 @@ fn corners() {
 #[test]
 fn gradients() {
     for op in ALL.into_iter().flat_map(|function| [false, true].map(|negated| Score { function, negated })) {
-        let logits = case(3, &[3, 7], 2.0, op).inputs;
-        check_gradients(op, &logits, &[0], 2e-6, |all| vec![oracle(all, op)]);
+        let case = case(3, &[3, 7], 2.0, op);
+        check_gradients(op, &case.inputs, &[0], 2e-6, |all| vec![oracle(all, op)]);
+        let narrow = exactly_rounded(case, &[0]).inputs;
+        check_gradients(op, &narrow, &[0], ROUNDING, |all| vec![oracle(all, op)]);
     }
 }

@@ -1,5 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::blur::Blur;
 use fqgan::tensor::{DType, Tensor};
 
@@ -31,6 +31,7 @@ fn corners() {
         let op = Blur { before, after };
         for shape in [[2, 8, 8, 16], [1, 5, 4, 3], [1, 4, 7, 33], [0, 4, 4, 2], [1, 4, 4, 0]] {
             check(&case(op, random(1, &shape, DType::F32)));
+            check_narrow(&rounded(case(op, random(1, &shape, DType::F32)), &[0]));
         }
     }
     check(&case(Blur { before: 2, after: 2 }, random(1, &[1, 1, 1, 5], DType::F32)));
@@ -48,7 +49,9 @@ fn corners() {
 fn gradients() {
     for (before, after) in [(2, 2), (1, 1), (0, 0), (3, 1)] {
         let op = Blur { before, after };
-        let x = random(1, &[2, 5, 4, 3], DType::F32);
-        check_gradients(op, &[x], &[0], 2e-6, |all| vec![oracle(op, &all[0])]);
+        for (dtype, bound) in [(DType::F32, 2e-6), (DType::BF16, ROUNDING)] {
+            let x = random(1, &[2, 5, 4, 3], dtype);
+            check_gradients(op, &[x], &[0], bound, |all| vec![oracle(op, &all[0])]);
+        }
     }
 }

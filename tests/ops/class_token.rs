@@ -1,5 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, exactly_rounded, random, refuses};
 use fqgan::ops::class_token::{Prepend, Tokens};
 use fqgan::tensor::DType;
 
@@ -18,11 +18,15 @@ fn corners() {
     for [n, t, c] in [[1, 1, 1], [2, 3, 5], [0, 2, 2], [3, 0, 4], [2, 256, 384]] {
         let tokens = random(1, &[n, t, c], DType::F32);
         let inputs = vec![tokens.clone(), random(2, &[c], DType::F32)];
-        check(&Case::new(Prepend, inputs, 0.0, |all| vec![prepended(all)]));
+        let case = || Case::new(Prepend, inputs.clone(), 0.0, |all| vec![prepended(all)]);
+        check(&case());
+        check_narrow(&exactly_rounded(case(), &[0, 1]));
         for first in [0, t / 2] {
             let count = (t - first).min(2);
             let op = Tokens { first, count };
-            check(&Case::new(op, vec![tokens.clone()], 0.0, move |all| vec![taken(all, first, count)]));
+            let case = || Case::new(op, vec![tokens.clone()], 0.0, move |all| vec![taken(all, first, count)]);
+            check(&case());
+            check_narrow(&exactly_rounded(case(), &[0]));
         }
     }
     let tokens = random(1, &[2, 3, 4], DType::F32);
@@ -33,8 +37,10 @@ fn corners() {
 
 #[test]
 fn gradients() {
-    let tokens = random(1, &[2, 3, 4], DType::F32);
-    let all = [tokens.clone(), random(2, &[4], DType::F32)];
-    check_gradients(Prepend, &all, &[0, 1], 1e-6, |all| vec![prepended(all)]);
-    check_gradients(Tokens { first: 1, count: 2 }, &[tokens], &[0], 1e-6, |all| vec![taken(all, 1, 2)]);
+    for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, ROUNDING)] {
+        let tokens = random(1, &[2, 3, 4], dtype);
+        let all = [tokens.clone(), random(2, &[4], dtype)];
+        check_gradients(Prepend, &all, &[0, 1], bound, |all| vec![prepended(all)]);
+        check_gradients(Tokens { first: 1, count: 2 }, &[tokens], &[0], bound, |all| vec![taken(all, 1, 2)]);
+    }
 }

@@ -1,5 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, exactly_rounded, random, refuses};
 use fqgan::ops::disentangle::Disentangle;
 use fqgan::tensor::DType;
 
@@ -14,7 +14,9 @@ fn oracle(all: &[Wide]) -> Vec<f64> {
 fn corners() {
     for shape in [&[1][..], &[3, 2], &[2, 16, 16, 8], &[700, 3]] {
         let inputs = vec![random(1, shape, DType::F32), random(2, shape, DType::F32)];
-        check(&Case::new(Disentangle, inputs, 1e-6, |all| vec![oracle(all)]));
+        let case = || Case::new(Disentangle, inputs.clone(), 1e-6, |all| vec![oracle(all)]);
+        check(&case());
+        check_narrow(&exactly_rounded(case(), &[0, 1]));
     }
     let a = random(1, &[3, 4], DType::F32);
     refuses(Disentangle, &[&a, &random(2, &[3, 5], DType::F32)], "b is f32 [3, 5], expected f32 [3, 4]");
@@ -24,6 +26,8 @@ fn corners() {
 
 #[test]
 fn gradients() {
-    let all = [random(1, &[5, 3], DType::F32), random(2, &[5, 3], DType::F32)];
-    check_gradients(Disentangle, &all, &[0, 1], 1e-6, |all| vec![oracle(all)]);
+    for (dtype, bound) in [(DType::F32, 1e-6), (DType::BF16, ROUNDING)] {
+        let all = [random(1, &[5, 3], dtype), random(2, &[5, 3], dtype)];
+        check_gradients(Disentangle, &all, &[0, 1], bound, |all| vec![oracle(all)]);
+    }
 }

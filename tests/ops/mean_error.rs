@@ -1,5 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, exactly_rounded, random, refuses};
 use fqgan::ops::mean_error::{MeanError, Power};
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -26,6 +26,7 @@ fn corners() {
     for power in [Power::Absolute, Power::Squared] {
         for shape in [&[][..], &[1], &[4095], &[2, 5, 1000]] {
             check(&case(1, shape, power));
+            check_narrow(&exactly_rounded(case(1, shape, power), &[0, 1]));
         }
         let a = Tensor::from_slice([2], &[1.0, f32::NAN]).unwrap();
         check(&Case::new(MeanError(power), vec![a.clone(), a], 0.0, |_| vec![vec![f64::NAN]]));
@@ -42,8 +43,10 @@ fn corners() {
 #[test]
 fn gradients() {
     for power in [Power::Absolute, Power::Squared] {
-        let all = [random(1, &[4, 5], DType::F32), random(2, &[4, 5], DType::F32)];
-        check_gradients(MeanError(power), &all, &[0, 1], 2e-6, |all| vec![oracle(all, power)]);
+        for (dtype, bound) in [(DType::F32, 2e-6), (DType::BF16, ROUNDING)] {
+            let all = [random(1, &[4, 5], dtype), random(2, &[4, 5], dtype)];
+            check_gradients(MeanError(power), &all, &[0, 1], bound, |all| vec![oracle(all, power)]);
+        }
     }
 }
 
@@ -51,6 +54,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
     fn any_shape(seed in 0u64..100, n in 1usize..9000, absolute: bool) {
-        check(&case(seed, &[n], if absolute { Power::Absolute } else { Power::Squared }));
+        let power = if absolute { Power::Absolute } else { Power::Squared };
+        check(&case(seed, &[n], power));
+        check_narrow(&exactly_rounded(case(seed, &[n], power), &[0, 1]));
     }
 }

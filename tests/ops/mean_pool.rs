@@ -1,4 +1,4 @@
-use crate::table::{Case, check, random};
+use crate::table::{Case, check, check_narrow, random, rounded};
 use crate::windows;
 use fqgan::ops::mean_pool::MeanPool;
 use fqgan::ops::window::Window;
@@ -17,5 +17,6 @@ pub fn published() -> Vec<Case> {
 #[test]
 fn corners() {
     windows::each(|shape, window| check(&case(1, shape, window)));
+    windows::each(|shape, window| check_narrow(&rounded(case(1, shape, window), &[0])));
     windows::refusals(MeanPool);
 }

@@ -1,5 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, device, on, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, device, exactly_rounded, on, random, refuses};
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::{Eager, Exec, Tape};
 use fqgan::ops::perceptual_distance::PerceptualDistance;
@@ -38,6 +38,7 @@ pub fn published() -> Vec<Case> {
 fn corners() {
     for shape in [[1, 1, 1, 1], [2, 3, 5, 7], [0, 2, 2, 3], [1, 17, 16, 64], [3, 1, 300, 17]] {
         check(&case(1, shape));
+        check_narrow(&exactly_rounded(case(1, shape), &[0, 1]));
     }
     let [a, b, w] = &inputs(1, [1, 2, 2, 4])[..] else { panic!() };
     refuses(PerceptualDistance, &[a, &random(1, &[1, 2, 2, 5], DType::F32), w], "b is f32 [1, 2, 2, 5]");
@@ -50,6 +51,8 @@ fn corners() {
 fn gradients() {
     for shape in [[2, 2, 3, 5], [1, 1, 1, 17]] {
         check_gradients(PerceptualDistance, &inputs(1, shape), &[0], 2e-5, |all| vec![oracle(all)]);
+        let narrow = exactly_rounded(case(1, shape), &[0, 1]).inputs;
+        check_gradients(PerceptualDistance, &narrow, &[0], ROUNDING, |all| vec![oracle(all)]);
     }
 }
 
@@ -76,5 +79,6 @@ proptest! {
     #[test]
     fn any_shape(seed in 0u64..100, n in 1usize..3, h in 1usize..20, w in 1usize..20, c in 1usize..70) {
         check(&case(seed, [n, h, w, c]));
+        check_narrow(&exactly_rounded(case(seed, [n, h, w, c]), &[0, 1]));
     }
 }

@@ -1,4 +1,4 @@
-use crate::table::{Case, check, random, refuses};
+use crate::table::{Case, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::resize_bilinear::{Grid, ResizeBilinear};
 use fqgan::tensor::DType;
 
@@ -49,6 +49,8 @@ fn corners() {
     ] {
         check(&case(1, shape, to, Grid::Centres));
         check(&case(2, shape, to, Grid::Corners));
+        check_narrow(&rounded(case(1, shape, to, Grid::Centres), &[0]));
+        check_narrow(&rounded(case(2, shape, to, Grid::Corners), &[0]));
     }
     let empty = random(1, &[1, 0, 3, 3], DType::F32);
     refuses(ResizeBilinear { to: [2, 2], grid: Grid::Centres }, &[&empty], "cannot be resized to 2 x 2");

@@ -1,4 +1,4 @@
-use crate::table::{Case, check, random, refuses};
+use crate::table::{Case, check, check_narrow, exactly_rounded, random, refuses};
 use fqgan::ops::resize_nearest::ResizeNearest;
 use fqgan::tensor::DType;
 
@@ -29,6 +29,7 @@ fn corners() {
         ([1, 256, 256, 3], [224, 224]),
     ] {
         check(&case(1, shape, to));
+        check_narrow(&exactly_rounded(case(1, shape, to), &[0]));
     }
     refuses(
         ResizeNearest { to: [2, 2] },

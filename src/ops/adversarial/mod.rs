@@ -25,7 +25,7 @@ pub enum Function {
 
 /// The mean of `function` (sign * logit).
 ///
-/// Input: logits f32 of any shape, not empty. Output: a number, of shape \[\].
+/// Input: logits f32 of any shape, not empty, or on a GPU bf16. Output: a number of f32, of shape \[\].
 #[derive(Clone, Copy, Debug)]
 pub struct Score {
     /// What is applied.
@@ -96,7 +96,7 @@ impl Op for Score {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [logits] = inputs::<1>(all)?;
-        expect_type("logits", &logits, &[DType::F32])?;
+        expect_type("logits", &logits, &[DType::F32, DType::BF16])?;
         if logits.shape.count() == 0 {
             return Err(Error::invalid(format!("logits are {logits}: nothing to take a mean of")));
         }
@@ -112,6 +112,7 @@ impl Op for Score {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(*self, cx, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let logits = all[0].data::<f32>()?;
                 let sum = sum(cx, cpu, *self, logits, logits)?;

@@ -17,7 +17,7 @@ const TAPS: usize = 4;
 
 /// y\[i\] = sum over a of filter\[a\] * x\[i + a - before\] along rows and columns, x zero outside.
 ///
-/// Input: x (n, h, w, c) f32. Output: (n, h + before + after - 3, w + before + after - 3, c) f32.
+/// Input: x (n, h, w, c) f32, or on a GPU bf16. Output: (n, h + before + after - 3, w + before + after - 3, c), as x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blur {
     /// Zeros above and to the left, at most 3.
@@ -37,13 +37,13 @@ impl Op for Blur {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         let [n, h, w, c] = dims("x", &x)?;
         if self.before.max(self.after) >= TAPS {
             return Err(Error::invalid(format!("{self:?}: at most {} zeros on a side", TAPS - 1)));
         }
         match (self.extent(h), self.extent(w)) {
-            (Some(oh), Some(ow)) => Ok([Desc::plain([n, oh, ow, c], DType::F32)]),
+            (Some(oh), Some(ow)) => Ok([Desc::plain([n, oh, ow, c], x.dtype)]),
             _ => Err(Error::invalid(format!("x is {x}: with {self:?} smaller than the filter of {TAPS}"))),
         }
     }
@@ -58,8 +58,10 @@ impl Op for Blur {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => {
-                pixels(cuda, "fqgan_blur_forward_f32", all[0], &mut outputs[0], &[int(self.before)?])
+                let kernels = ["fqgan_blur_forward_f32", "fqgan_blur_forward_bf16"];
+                pixels(cuda, kernels, all[0], &mut outputs[0], &[int(self.before)?])
             }
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => filter(cpu, self.before, all[0], &mut outputs[0]),
         }
     }

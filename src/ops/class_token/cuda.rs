@@ -3,7 +3,6 @@ use crate::backend::cuda::Cuda;
 use crate::error::Result;
 use crate::ops::check::dims;
 use crate::ops::concat::{Range, copy};
-use crate::ops::launch::fill;
 use crate::tensor::Tensor;
 
 // A sequence is a row of a matrix, its tokens side by side.
@@ -26,7 +25,7 @@ pub(super) fn tokens(op: Tokens, cuda: &Cuda, x: &Tensor, out: &mut Tensor) -> R
 pub(super) fn tokens_backward(op: Tokens, cuda: &Cuda, grad: &Tensor, dx: &mut Tensor) -> Result<()> {
     let [n, t, c] = dims("tokens", dx.desc())?;
     let each = op.count * c;
-    fill(cuda, dx, 0.0)?;
+    cuda.zero(dx)?;
     let to = Range { first: op.first * c, width: t * c };
     copy(cuda, (grad, Range { first: 0, width: each }), (dx, to), [n, each])
 }

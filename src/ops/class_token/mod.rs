@@ -8,18 +8,19 @@ use crate::backend::Device;
 use crate::backend::cpu::Parts;
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
+use crate::ops::fill::converted;
 use crate::ops::sum_rows::SumRows;
 use crate::tensor::{DType, Desc, Tensor};
 
 /// Puts one token before those of every sequence.
 ///
-/// Inputs: tokens (n, t, c) f32, token (c) f32. Output: (n, t + 1, c) f32.
+/// Inputs: tokens (n, t, c) f32, token (c) f32, or on a GPU both bf16. Output: (n, t + 1, c), as they.
 #[derive(Clone, Copy, Debug)]
 pub struct Prepend;
 
 /// Tokens `first..first + count` of every sequence.
 ///
-/// Input: tokens (n, t, c) f32. Output: (n, count, c) f32.
+/// Input: tokens (n, t, c) f32, or on a GPU bf16. Output: (n, count, c), as tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct Tokens {
     /// The first token.
@@ -34,11 +35,11 @@ impl Op for Prepend {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [tokens, token] = inputs::<2>(all)?;
         let [n, t, c] = dims("tokens", &tokens)?;
-        expect_type("tokens", &tokens, &[DType::F32])?;
-        expect("token", &token, &[c], DType::F32)?;
+        expect_type("tokens", &tokens, &[DType::F32, DType::BF16])?;
+        expect("token", &token, &[c], tokens.dtype)?;
         let more =
             t.checked_add(1).ok_or_else(|| Error::invalid(format!("tokens are {tokens}: too many")))?;
-        Ok([Desc::plain([n, more, c], DType::F32)])
+        Ok([Desc::plain([n, more, c], tokens.dtype)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -49,6 +50,7 @@ impl Op for Prepend {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::prepend(cuda, all[0], all[1], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let [n, t, c] = dims("tokens", all[0].desc())?;
                 let (tokens, token) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
@@ -75,7 +77,7 @@ impl Op for Prepend {
         if pass.wanted[1] {
             let [first] = e.run(&Tokens { first: 0, count: 1 }, &[grad])?;
             let [sum] = e.run(&SumRows { keep: 1 }, &[&first])?;
-            found[1] = Some(sum);
+            found[1] = Some(converted(e.cx(), &sum, grad.dtype())?);
         }
         Ok(found)
     }
@@ -87,11 +89,11 @@ impl Op for Tokens {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [tokens] = inputs::<1>(all)?;
         let [n, t, c] = dims("tokens", &tokens)?;
-        expect_type("tokens", &tokens, &[DType::F32])?;
+        expect_type("tokens", &tokens, &[DType::F32, DType::BF16])?;
         if self.first.checked_add(self.count).is_none_or(|end| end > t) {
             return Err(Error::invalid(format!("tokens are {tokens}: none {}..+{}", self.first, self.count)));
         }
-        Ok([Desc::plain([n, self.count, c], DType::F32)])
+        Ok([Desc::plain([n, self.count, c], tokens.dtype)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -103,6 +105,7 @@ impl Op for Tokens {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::tokens(*self, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let [n, t, c] = dims("tokens", all[0].desc())?;
                 let each = self.count * c;

@@ -13,7 +13,7 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// mean over rows of (a . b)^2.
 ///
-/// Inputs: a and b (..., d) f32 of one shape, at least one row. Output: a number, of shape \[\].
+/// Inputs: a and b (..., d) f32 of one shape, at least one row, or on a GPU bf16. Output: a number of f32, of shape \[\].
 #[derive(Clone, Copy, Debug)]
 pub struct Disentangle;
 
@@ -31,8 +31,8 @@ impl Op for Disentangle {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [a, b] = inputs::<2>(all)?;
-        expect_type("a", &a, &[DType::F32])?;
-        expect("b", &b, &a.shape, DType::F32)?;
+        expect_type("a", &a, &[DType::F32, DType::BF16])?;
+        expect("b", &b, &a.shape, a.dtype)?;
         if rows(&a)[0] == 0 {
             return Err(Error::invalid(format!("a is {a}: nothing to take a mean of")));
         }
@@ -48,6 +48,7 @@ impl Op for Disentangle {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(cx, cuda, all, &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(_) => {
                 let [rows, d] = rows(all[0].desc());
                 let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);

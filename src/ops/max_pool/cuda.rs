@@ -1,13 +1,13 @@
 use crate::backend::cuda::{Arg, Cuda};
 use crate::error::Result;
 use crate::ops::check::dims;
-use crate::ops::launch::{Tile, int};
+use crate::ops::launch::{Tile, int, typed};
 use crate::tensor::Tensor;
 
 /// The rule of windows of 2 x 2, by the pixels of x.
 pub(super) fn backward(cuda: &Cuda, all: &[&Tensor], dx: &mut Tensor) -> Result<()> {
     let [n, h, w, c] = dims("x", all[0].desc())?;
-    let tile = Tile::new(c, 4);
+    let tile = Tile::new(c, dx.dtype().size());
     let pixels = n * h * w;
     int(pixels)?;
     let args = [
@@ -20,5 +20,6 @@ pub(super) fn backward(cuda: &Cuda, all: &[&Tensor], dx: &mut Tensor) -> Result<
         int(w)?,
         int(c)?,
     ];
-    cuda.launch("fqgan_pool_halve_backward_f32", tile.launch(pixels, tile.rows(), 1), &args)
+    let kernel = typed(dx.dtype(), ["fqgan_pool_halve_backward_f32", "fqgan_pool_halve_backward_bf16"]);
+    cuda.launch(kernel, tile.launch(pixels, tile.rows(), 1), &args)
 }

@@ -15,8 +15,8 @@ use crate::tensor::{DType, Desc, Tensor};
 /// A window that moves by `stride`; pixels outside the picture do not count. What no window reaches, as a last odd row,
 /// is left out.
 ///
-/// Input: x (n, h, w, c) f32. Output: (n, h', w', c) f32, extents as [`Window::extent`] says. A NaN stays. Only
-/// [`MaxPool::HALVE`] has a gradient; it goes to the first of equals.
+/// Input: x (n, h, w, c) f32, or on a GPU bf16. Output: (n, h', w', c), as x, extents as [`Window::extent`] says. A NaN
+/// stays. Only [`MaxPool::HALVE`] has a gradient; it goes to the first of equals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxPool(pub Window);
 
@@ -58,6 +58,7 @@ impl Op for MaxPool {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => self.0.pool(cuda, all[0], &mut outputs[0], false),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => self.0.each(cpu, all[0], &mut outputs[0], |to, under| {
                 to.fill(f32::NEG_INFINITY);
                 for from in under {
@@ -91,7 +92,7 @@ impl Op for MaxPoolBackward {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x, grad] = inputs::<2>(all)?;
         let [n, h, w, c] = dims("x", &x)?;
-        expect("gradient", &grad, &[n, h / 2, w / 2, c], DType::F32)?;
+        expect("gradient", &grad, &[n, h / 2, w / 2, c], x.dtype)?;
         Ok([x])
     }
 

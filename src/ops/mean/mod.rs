@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
-/// The mean. Input: x f32 of any shape, not empty. Output: a number, of shape \[\].
+/// The mean. Input: x f32 of any shape, not empty, or on a GPU bf16. Output: a number of f32, of shape \[\].
 #[derive(Clone, Copy, Debug)]
 pub struct Mean;
 
@@ -30,7 +30,7 @@ impl Op for Mean {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         if x.shape.count() == 0 {
             return Err(Error::invalid(format!("x is {x}: nothing to take a mean of")));
         }
@@ -46,6 +46,7 @@ impl Op for Mean {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(cx, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let x = all[0].data::<f32>()?;
                 let sum = sum(cx, cpu, First, x, x)?;

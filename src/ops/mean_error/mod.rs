@@ -23,7 +23,7 @@ pub enum Power {
 
 /// The mean over all elements.
 ///
-/// Inputs: a and b f32 of one shape, not empty. Output: a number, of shape \[\].
+/// Inputs: a and b f32 of one shape, not empty, or on a GPU bf16. Output: a number of f32, of shape \[\].
 #[derive(Clone, Copy, Debug)]
 pub struct MeanError(pub Power);
 
@@ -67,8 +67,8 @@ impl Op for MeanError {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [a, b] = inputs::<2>(all)?;
-        expect_type("a", &a, &[DType::F32])?;
-        expect("b", &b, &a.shape, DType::F32)?;
+        expect_type("a", &a, &[DType::F32, DType::BF16])?;
+        expect("b", &b, &a.shape, a.dtype)?;
         if a.shape.count() == 0 {
             return Err(Error::invalid(format!("a is {a}: nothing to take a mean of")));
         }
@@ -84,6 +84,7 @@ impl Op for MeanError {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(self.0, cx, cuda, all, &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let (a, b) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
                 let sum = sum(cx, cpu, self.0, a, b)?;
@@ -116,7 +117,7 @@ impl Op for MeanErrorBackward {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [a, b, grad] = inputs::<3>(all)?;
-        expect("b", &b, &a.shape, DType::F32)?;
+        expect("b", &b, &a.shape, a.dtype)?;
         expect("gradient", &grad, &[], DType::F32)?;
         Ok([a])
     }

@@ -5,11 +5,11 @@ use super::window::Window;
 use crate::backend::Device;
 use crate::error::Result;
 use crate::exec::{Cost, Cx, Op};
-use crate::tensor::{Desc, Tensor};
+use crate::tensor::{DType, Desc, Tensor};
 
 /// The mean over a window's pixels inside the picture: PyTorch's with `count_include_pad=False`. Sums run row by row.
 ///
-/// Input: x (n, h, w, c) f32. Output: (n, h', w', c) f32, extents as [`Window::extent`] says.
+/// Input: x (n, h, w, c) f32, or on a GPU bf16. Output: (n, h', w', c), as x, extents as [`Window::extent`] says.
 #[derive(Clone, Copy, Debug)]
 pub struct MeanPool(pub Window);
 
@@ -29,6 +29,7 @@ impl Op for MeanPool {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => self.0.pool(cuda, all[0], &mut outputs[0], true),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => self.0.each(cpu, all[0], &mut outputs[0], |to, under| {
                 to.fill(0.0);
                 let mut count = 0;

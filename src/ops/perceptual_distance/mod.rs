@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
-/// Inputs: a and b (n, h, w, c) f32 of one shape, at least one position; weight (c) f32. Output: (n) f32.
+/// Inputs: a and b (n, h, w, c) f32 of one shape, at least one position; weight (c) f32. Output: (n) f32. On a GPU a and
+/// b may be bf16.
 ///
 /// The gradient is a's: b, the features of the true picture, and the weight are taken as given.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +26,8 @@ impl Op for PerceptualDistance {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [a, b, weight] = inputs::<3>(all)?;
         let [n, h, w, c] = dims("a", &a)?;
-        expect_type("a", &a, &[DType::F32])?;
-        expect("b", &b, &a.shape, DType::F32)?;
+        expect_type("a", &a, &[DType::F32, DType::BF16])?;
+        expect("b", &b, &a.shape, a.dtype)?;
         expect("weight", &weight, &[c], DType::F32)?;
         if h == 0 || w == 0 || c == 0 {
             return Err(Error::invalid(format!("a is {a}: nothing to take a mean of")));
@@ -43,6 +44,7 @@ impl Op for PerceptualDistance {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(cx, cuda, all, &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::forward(cx, cpu, all, &mut outputs[0]),
         }
     }

@@ -10,7 +10,7 @@ use crate::exec::{Cost, Cx, Op};
 use crate::ops::launch::pixels;
 use crate::tensor::{DType, Desc, Tensor};
 
-/// Input: x (n, h, w, c) f32, not empty in h and w. Output: (n, to\[0\], to\[1\], c) f32.
+/// Input: x (n, h, w, c) f32, not empty in h and w, or on a GPU bf16. Output: (n, to\[0\], to\[1\], c), as x.
 #[derive(Clone, Copy, Debug)]
 pub struct ResizeBilinear {
     /// Rows and columns wanted.
@@ -47,9 +47,9 @@ impl Op for ResizeBilinear {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
         let [n, h, w, c] = dims("x", &x)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         let [rows, columns] = self.to;
-        let out = Desc::plain([n, rows, columns, c], DType::F32);
+        let out = Desc::plain([n, rows, columns, c], x.dtype);
         if h == 0 || w == 0 || out.bytes().is_none() {
             return Err(Error::invalid(format!("x is {x}: it cannot be resized to {rows} x {columns}")));
         }
@@ -67,8 +67,10 @@ impl Op for ResizeBilinear {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => {
                 let corners = i32::from(self.grid == Grid::Corners).into();
-                pixels(cuda, "fqgan_resize_bilinear_f32", all[0], &mut outputs[0], &[corners])
+                let kernels = ["fqgan_resize_bilinear_f32", "fqgan_resize_bilinear_bf16"];
+                pixels(cuda, kernels, all[0], &mut outputs[0], &[corners])
             }
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let [n, h, w, c] = dims("x", all[0].desc())?;
                 let [rows, columns] = self.to;

@@ -10,7 +10,7 @@ use crate::exec::{Cost, Cx, Op};
 use crate::ops::launch::pixels;
 use crate::tensor::{DType, Desc, Tensor};
 
-/// Input: x (n, h, w, c) f32, not empty in h and w. Output: (n, to\[0\], to\[1\], c) f32.
+/// Input: x (n, h, w, c) f32, not empty in h and w, or on a GPU bf16. Output: (n, to\[0\], to\[1\], c), as x.
 #[derive(Clone, Copy, Debug)]
 pub struct ResizeNearest {
     /// Rows and columns wanted.
@@ -23,14 +23,14 @@ impl Op for ResizeNearest {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
         let [n, h, w, c] = dims("x", &x)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         let [rows, columns] = self.to;
         // Places are computed as products of a place and a size.
         let small = |a: usize, b: usize| a.checked_mul(b).is_some();
         if h == 0 || w == 0 || !small(rows, h) || !small(columns, w) {
             return Err(Error::invalid(format!("x is {x}: it cannot be resized to {rows} x {columns}")));
         }
-        Ok([Desc::plain([n, rows, columns, c], DType::F32)])
+        Ok([Desc::plain([n, rows, columns, c], x.dtype)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -41,7 +41,11 @@ impl Op for ResizeNearest {
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
         match cx.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(cuda) => pixels(cuda, "fqgan_resize_nearest_f32", all[0], &mut outputs[0], &[]),
+            Device::Cuda(cuda) => {
+                let kernels = ["fqgan_resize_nearest_f32", "fqgan_resize_nearest_bf16"];
+                pixels(cuda, kernels, all[0], &mut outputs[0], &[])
+            }
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let [n, h, w, c] = dims("x", all[0].desc())?;
                 let [rows, columns] = self.to;
