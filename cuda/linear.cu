@@ -113,6 +113,8 @@ __device__ __forceinline__ void after(const T *y, const float *scale, const floa
 // Warps of a block of `few`, and outputs that a warp has for so many rows.
 constexpr int FEW_WARPS = 4, FEW_THREADS = FEW_WARPS * WARP;
 template <int ROWS> constexpr int FEW_OUTPUTS = ROWS > 2 ? 4 : 2;
+// Blocks that a multiprocessor has at least, of registers: left alone, ptxas spills some to have one more.
+template <int ROWS> constexpr int FEW_BLOCKS = ROWS > 8 ? 2 : ROWS > 2 ? 3 : 8;
 // Elements of a row that a lane reads at once: 16 bytes, of bytes 8, for which there are enough registers.
 template <class T> constexpr int FEW_TOGETHER = TOGETHER<T> < 8 ? TOGETHER<T> : 8;
 
@@ -171,29 +173,21 @@ __device__ __forceinline__ void few(const X *x, const T *weight, const T *up, co
             }
         }
     }
-    // Each sum ends in one lane, which finishes it.
-    constexpr int EACH = (ROWS * WIDE + WARP - 1) / WARP;
-    float mine[EACH] = {}, its[EACH] = {};
+    // Each sum ends in one lane, which finishes it; or in a few, of which one does.
+    constexpr int GROUP = ROWS * WIDE < WARP ? ROWS * WIDE : WARP, SAME = WARP / GROUP;
 #pragma unroll
-    for (int r = 0; r < ROWS; r++) {
+    for (int g = 0; g < ROWS * WIDE; g += GROUP) {
+        float part[GROUP];
 #pragma unroll
-        for (int o = 0; o < WIDE; o++) {
-            const float whole = warp_sum(sum[r][o]);
-            const int at = r * WIDE + o;
-            if (lane == at % WARP) {
-                mine[at / WARP] = whole;
-            }
-            if (o >= WIDE / 2 && lane == (at - WIDE / 2) % WARP) {
-                its[(at - WIDE / 2) / WARP] = whole;
-            }
+        for (int i = 0; i < GROUP; i++) {
+            part[i] = sum[(g + i) / WIDE][(g + i) % WIDE];
         }
-    }
-#pragma unroll
-    for (int e = 0; e < EACH; e++) {
-        const int at = e * WARP + lane, r = at / WIDE, o = at % WIDE, column = first + o;
-        if (r < rows && o < step && column < n) {
+        const float mine = warp_sums(part);
+        const float its = up ? __shfl_xor_sync(ALL, mine, WIDE / 2 * SAME) : 0.0f;
+        const int at = g + lane / SAME, r = at / WIDE, o = at % WIDE, column = first + o;
+        if (lane % SAME == 0 && r < rows && o < step && column < n) {
             const Size to = Size(r) * n + column;
-            out[to] = narrow<X>(up ? after(mine[e], its[e], column) : after(mine[e], column, to));
+            out[to] = narrow<X>(up ? after(mine, its, column) : after(mine, column, to));
         }
     }
 }
@@ -222,7 +216,7 @@ LINEAR(bf16, bf16)
 // SiLU(x weight^T * scale) * (x up^T * scale_up). What it does without is null. Grid: a warp for each 2 or 4 outputs, half
 // as many where there is an `up`.
 #define FEW(X, T, type, ROWS)                                                                                        \
-    extern "C" __global__ void __launch_bounds__(FEW_THREADS)                                                        \
+    extern "C" __global__ void __launch_bounds__(FEW_THREADS, FEW_BLOCKS<ROWS>)                                      \
         fqgan_linear_few##ROWS##_##type(const X *x, const T *weight, const T *up, const float *scale,                \
                                         const float *scale_up, const float *bias, const X *residual, int activation, \
                                         X *out, int rows, int n, int k) {                                            \
