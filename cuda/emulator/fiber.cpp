@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <pthread.h>
 #include <sys/mman.h>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -16,6 +17,9 @@ namespace {
 // Sanitized frames are large.
 constexpr size_t STACK = 128 << 10;
 constexpr size_t GUARD = 4096;
+// Stacks begin at other places of their pages: otherwise the tops of all would share the few lines of a cache that such
+// addresses may be in.
+constexpr size_t STEP = 128, STEPS = 4096 / STEP;
 } // namespace
 
 #if !defined(FQGAN_EMULATOR_UCONTEXT)
@@ -57,16 +61,24 @@ void switch_context(Context &from, Context &to) {
     swapcontext(&from.saved, &to.saved);
 #endif
 #if defined(__SANITIZE_ADDRESS__)
-    // Whoever came back here is the one that was left for: the scheduler may be on another stack by now.
-    __sanitizer_finish_switch_fiber(from.shadow, const_cast<const void **>(&to.bottom), &to.size);
+    __sanitizer_finish_switch_fiber(from.shadow, nullptr, nullptr);
 #endif
 }
 
-void begin_fiber(Context &from) {
+void begin_fiber() {
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(nullptr, const_cast<const void **>(&from.bottom), &from.size);
+    __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
+#endif
+}
+
+void know_own_stack(Context &context) {
+#if defined(__SANITIZE_ADDRESS__)
+    pthread_attr_t attributes;
+    pthread_getattr_np(pthread_self(), &attributes);
+    pthread_attr_getstack(&attributes, &context.bottom, &context.size);
+    pthread_attr_destroy(&attributes);
 #else
-    (void)from;
+    (void)context;
 #endif
 }
 
@@ -96,7 +108,7 @@ void Stacks::prepare(Context &context, unsigned index, void (*entry)()) {
 #endif
 #if !defined(FQGAN_EMULATOR_UCONTEXT)
     // As if `entry` had been called: six registers, the address to go to, and the address that it would return to.
-    void **top = reinterpret_cast<void **>(bottom + STACK) - 10;
+    void **top = reinterpret_cast<void **>(bottom + STACK - index % STEPS * STEP) - 10;
     for (int i = 0; i < 10; i++) {
         top[i] = nullptr;
     }
@@ -105,7 +117,7 @@ void Stacks::prepare(Context &context, unsigned index, void (*entry)()) {
 #else
     getcontext(&context.saved);
     context.saved.uc_stack.ss_sp = bottom;
-    context.saved.uc_stack.ss_size = STACK;
+    context.saved.uc_stack.ss_size = STACK - index % STEPS * STEP;
     context.saved.uc_link = nullptr;
     makecontext(&context.saved, entry, 0);
 #endif

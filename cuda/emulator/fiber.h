@@ -28,8 +28,11 @@ struct Context {
 // Leaves `from`, goes on where `to` stopped.
 void switch_context(Context &from, Context &to);
 
-// What a fiber does first of all: notes where it came from.
-void begin_fiber(Context &from);
+// What a fiber does first of all.
+void begin_fiber();
+
+// Notes where the stack of the calling thread lies, for who comes back to it.
+void know_own_stack(Context &context);
 
 // Memory of fibers' stacks, a page that must not be touched below each.
 class Stacks {

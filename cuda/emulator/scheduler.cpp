@@ -1,5 +1,6 @@
 // Runs the blocks of a launch one after the other, and the threads of a block in turns: each until it waits for others
-// or is done.
+// or is done, and then gives way to the next without a detour. Shuffled, all threads of a block take turns; otherwise a
+// warp goes as far as it can by itself, with 32 stacks in the caches of the processor instead of a thousand.
 
 #include "device.h"
 #include "fiber.h"
@@ -31,7 +32,8 @@ constexpr size_t GAP = 64;
 // Shared memory holds this before a block writes it: as f32 and as bf16 a NaN.
 constexpr unsigned char POISON = 0xff;
 
-enum class State { Fresh, Ready, AtBarrier, AtWarp, Done };
+// In an order such that what may run comes first.
+enum class State : unsigned char { Fresh, Ready, AtBarrier, AtWarp, Done };
 
 struct Copy {
     void *to;
@@ -42,7 +44,6 @@ struct Copy {
 struct Fiber {
     Context context;
     Thread thread;
-    State state = State::Done;
     bool prepared = false;
     std::vector<Copy> copies;
     // Copies that end each group not yet waited for.
@@ -73,7 +74,9 @@ thread_local Engine *engine __attribute__((tls_model("initial-exec"))) = nullptr
 
 class Engine {
   public:
-    Engine() : stacks(MOST_THREADS), fibers(MOST_THREADS), warps(MOST_THREADS / WARP), memory(SHARED_BYTES * 2) {}
+    Engine()
+        : stacks(MOST_THREADS), fibers(MOST_THREADS), states(MOST_THREADS, State::Done), warps(MOST_THREADS / WARP),
+          memory(SHARED_BYTES * 2) {}
 
     void run(const Body &body, const Launch &launch);
     void thread();
@@ -87,12 +90,14 @@ class Engine {
 
   private:
     bool block(size_t number);
-    void resume(unsigned index);
+    bool round(unsigned first, unsigned count);
+    Context &next(Context &otherwise);
     void order(size_t seed);
     [[noreturn]] void fail(const std::string &why);
 
     Stacks stacks;
     std::vector<Fiber> fibers;
+    std::vector<State> states;
     std::vector<Warp> warps;
     std::vector<unsigned char> memory;
     std::vector<Piece> pieces;
@@ -100,6 +105,8 @@ class Engine {
     const Body *body = nullptr;
     Order chosen = Order::Forward;
     unsigned threads = 0, now_index = 0, at_barrier = 0, done = 0;
+    // Of a round: whose turn comes next, and where it ends.
+    unsigned turn = 0, end = 0;
     size_t dynamic_bytes = 0, used_bytes = 0;
     std::string problem;
 };
@@ -112,7 +119,7 @@ size_t mix(size_t x) {
 
 // What a fiber runs: thread after thread.
 void enter() {
-    begin_fiber(engine->scheduler);
+    begin_fiber();
     for (;;) {
         engine->thread();
     }
@@ -123,29 +130,48 @@ void Engine::fail(const std::string &why) { throw std::runtime_error(std::string
 // One thread of the kernel, from its beginning to its end.
 void Engine::thread() {
     body->thread();
-    Fiber &fiber = current();
     wait_for_copies(0);
-    fiber.state = State::Done;
     done++;
-    switch_context(fiber.context, scheduler);
+    wait(State::Done);
 }
 
+// Leaves this thread in that state for the next one of the round that may run, or for the scheduler at its end.
 void Engine::wait(State state) {
     Fiber &fiber = current();
-    fiber.state = state;
-    switch_context(fiber.context, scheduler);
+    states[now_index] = state;
+    switch_context(fiber.context, next(scheduler));
 }
 
-void Engine::resume(unsigned index) {
-    Fiber &fiber = fibers[index];
-    if (!fiber.prepared) {
-        stacks.prepare(fiber.context, index, enter);
-        fiber.prepared = true;
+// The next thread of the round that may run, made the current one.
+Context &Engine::next(Context &otherwise) {
+    while (turn < end) {
+        const unsigned index = turns[turn++];
+        if (states[index] > State::Ready) {
+            continue;
+        }
+        Fiber &fiber = fibers[index];
+        if (!fiber.prepared) {
+            stacks.prepare(fiber.context, index, enter);
+            fiber.prepared = true;
+        }
+        states[index] = State::Ready;
+        now_index = index;
+        now = &fiber.thread;
+        return fiber.context;
     }
-    fiber.state = State::Ready;
-    now_index = index;
-    now = &fiber.thread;
-    switch_context(scheduler, fiber.context);
+    return otherwise;
+}
+
+// So many threads in their turns, from `first` on, each once; false where none of them may run.
+bool Engine::round(unsigned first, unsigned count) {
+    turn = first;
+    end = first + count;
+    Context &context = next(scheduler);
+    if (&context == &scheduler) {
+        return false;
+    }
+    switch_context(scheduler, context);
+    return true;
 }
 
 void Engine::order(size_t seed) {
@@ -178,35 +204,31 @@ bool Engine::block(size_t number) {
     }
     at_barrier = done = 0;
     for (unsigned i = 0; i < threads; i++) {
-        fibers[i].state = State::Fresh;
+        states[i] = State::Fresh;
         fibers[i].copies.clear();
         fibers[i].groups.clear();
     }
     for (unsigned i = 0; i < threads / WARP; i++) {
         warps[i].arrived = 0;
     }
-    bool reorder = chosen == Order::Shuffled;
     order(number);
-    for (size_t round = 1; done < threads; round++) {
+    for (size_t number_of_round = 1; done < threads; number_of_round++) {
         bool moved = false;
-        for (unsigned index : turns) {
-            State state = fibers[index].state;
-            if (state == State::Fresh || state == State::Ready) {
-                resume(index);
-                moved = true;
+        if (chosen == Order::Shuffled) {
+            moved = round(0, threads);
+            order(number + number_of_round * 0x9E3779B9);
+        } else {
+            for (unsigned warp = 0; warp < threads; warp += WARP) {
+                while (round(warp, WARP)) {
+                    moved = true;
+                }
             }
-        }
-        if (!problem.empty()) {
-            return false;
         }
         if (!moved) {
             unsigned at_warp = threads - done - at_barrier;
             problem = "threads wait in vain: " + std::to_string(at_barrier) + " at a barrier, " +
                       std::to_string(at_warp) + " for their warp, " + std::to_string(done) + " are done";
             return false;
-        }
-        if (reorder) {
-            order(number + round * 0x9E3779B9);
         }
     }
     return true;
@@ -242,6 +264,7 @@ void Engine::run(const Body &what, const Launch &launch) {
     }
     bool backward = chosen != Order::Forward;
     engine = this;
+    know_own_stack(scheduler);
     bool good = true;
     for (size_t i = 0; i < blocks && good; i++) {
         size_t number = backward ? blocks - 1 - i : i;
@@ -258,7 +281,6 @@ void Engine::run(const Body &what, const Launch &launch) {
         // Its threads never end: they begin anew.
         for (Fiber &fiber : fibers) {
             fiber.prepared = false;
-            fiber.state = State::Done;
         }
         fail(problem);
     }
@@ -287,11 +309,7 @@ void Engine::barrier() {
         return;
     }
     at_barrier = 0;
-    for (unsigned i = 0; i < threads; i++) {
-        if (fibers[i].state == State::AtBarrier) {
-            fibers[i].state = State::Ready;
-        }
-    }
+    std::replace(states.begin(), states.begin() + threads, State::AtBarrier, State::Ready);
     // It may not be the first to go on.
     wait(State::Ready);
 }
@@ -307,12 +325,8 @@ const unsigned char *Engine::exchange(const void *value, size_t bytes) {
     }
     warp.arrived = 0;
     warp.turn++;
-    for (unsigned i = 0; i < WARP; i++) {
-        Fiber &fiber = fibers[thread.warp * WARP + i];
-        if (fiber.state == State::AtWarp) {
-            fiber.state = State::Ready;
-        }
-    }
+    const auto first = states.begin() + thread.warp * WARP;
+    std::replace(first, first + WARP, State::AtWarp, State::Ready);
     wait(State::Ready);
     return rows;
 }
