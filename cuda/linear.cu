@@ -16,21 +16,21 @@
 //                                                            sm_80   |         sm_90a
 // linear_after_bf16                     256 threads  32      0  64   |  32      0  64
 // linear_after_f32                      256 threads  30      0  64   |  32      0  64
-// linear_few16_bf16                     128 threads 176      0   8   | 174      0   8
-// linear_few16_bf16_bf16                128 threads 180      0   8   | 178      0   8
-// linear_few16_f16                      128 threads 176      0   8   | 174      0   8
-// linear_few16_f32                      128 threads 167      0  12   | 166      0  12
-// linear_few16_i8                       128 threads 174      0   8   | 203      0   8
-// linear_few2_bf16                      128 threads  42      0  40   |  40      0  48
-// linear_few2_bf16_bf16                 128 threads  42      0  40   |  44      0  40
-// linear_few2_f16                       128 threads  42      0  40   |  40      0  48
-// linear_few2_f32                       128 threads  52      0  36   |  53      0  36
-// linear_few2_i8                        128 threads  43      0  40   |  40      0  48
-// linear_few8_bf16                      128 threads 128      0  16   | 128      0  16
-// linear_few8_bf16_bf16                 128 threads 127      0  16   | 127      0  16
-// linear_few8_f16                       128 threads 128      0  16   | 128      0  16
-// linear_few8_f32                       128 threads  96      0  20   |  96      0  20
-// linear_few8_i8                        128 threads 128      0  16   | 127      0  16
+// linear_few16_bf16                     128 threads 254      0   8   | 242      0   8
+// linear_few16_bf16_bf16                128 threads 209      0   8   | 187      0   8
+// linear_few16_f16                      128 threads 254      0   8   | 244      0   8
+// linear_few16_f32                      128 threads 219      0   8   | 221      0   8
+// linear_few16_i8                       128 threads 242      0   8   | 242      0   8
+// linear_few2_bf16                      128 threads  64      0  32   |  64      0  32
+// linear_few2_bf16_bf16                 128 threads  62      0  32   |  63      0  32
+// linear_few2_f16                       128 threads  64      0  32   |  64      0  32
+// linear_few2_f32                       128 threads  64      0  32   |  62      0  32
+// linear_few2_i8                        128 threads  64      0  32   |  64      0  32
+// linear_few8_bf16                      128 threads 168      0  12   | 168      0  12
+// linear_few8_bf16_bf16                 128 threads 136      0  12   | 141      0  12
+// linear_few8_f16                       128 threads 168      0  12   | 168      0  12
+// linear_few8_f32                       128 threads 114      0  16   | 127      0  16
+// linear_few8_i8                        128 threads 168      0  12   | 168      0  12
 // linear_slope_bf16                     256 threads  32      0  64   |  32      0  64
 // linear_slope_f32                      256 threads  31      0  64   |  32      0  64
 

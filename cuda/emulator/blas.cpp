@@ -92,27 +92,27 @@ bool reaches(const Operand &it, size_t rows, size_t columns) {
     return size_t(it.stride) >= rows && (!count || on_device(it.at, count * size(Type(it.type))));
 }
 
-uint32_t gemm(Handle *handle, int turn_a, int turn_b, int m, int n, int k, const void *alpha, Operand a, Operand b,
-              const void *beta, Operand c) {
-    if (!handle) {
-        return NOT_INITIALIZED;
-    }
+struct Sizes {
+    int m, n, k;
+    bool turn_a, turn_b;
+};
+
+// What is wrong with a product, before anything is queued.
+uint32_t refusal(const Sizes &it, Operand a, Operand b, Operand c) {
     auto read = [](int type) { return type == F32 || type == F16 || type == BF16; };
     if (!read(a.type) || a.type != b.type || (c.type != F32 && c.type != BF16)) {
         return NOT_SUPPORTED;
     }
+    auto [m, n, k, turn_a, turn_b] = it;
     bool inside = reaches(a, turn_a ? k : m, turn_a ? m : k) && reaches(b, turn_b ? n : k, turn_b ? k : n) &&
                   reaches(c, m, n);
-    if (m < 0 || n < 0 || k < 0 || !inside) {
-        return INVALID_VALUE;
-    }
-    float by = *static_cast<const float *>(alpha), keep = *static_cast<const float *>(beta);
-    uint32_t result = enqueue(handle->stream, [=] {
-        Matrix left = {a.at, Type(a.type), size_t(a.stride), turn_a != 0};
-        Matrix right = {b.at, Type(b.type), size_t(b.stride), turn_b != 0};
-        multiply(m, n, k, by, left, right, keep, const_cast<void *>(c.at), Type(c.type), c.stride);
-    });
-    return result == 0 ? SUCCESS : EXECUTION_FAILED;
+    return m < 0 || n < 0 || k < 0 || !inside ? INVALID_VALUE : SUCCESS;
+}
+
+void multiply(const Sizes &it, float alpha, Operand a, Operand b, float beta, void *c, Type type, size_t stride) {
+    Matrix left = {a.at, Type(a.type), size_t(a.stride), it.turn_a};
+    Matrix right = {b.at, Type(b.type), size_t(b.stride), it.turn_b};
+    multiply(it.m, it.n, it.k, alpha, left, right, beta, c, type, stride);
 }
 
 // ---- cuBLASLt ----
@@ -120,7 +120,7 @@ uint32_t gemm(Handle *handle, int turn_a, int turn_b, int m, int n, int k, const
 struct Product {
     int turn_a = 0, turn_b = 0;
     uint32_t epilogue = 1;
-    const float *bias = nullptr;
+    const void *bias = nullptr;
 };
 
 struct Layout {
@@ -180,19 +180,20 @@ uint32_t cublasLtMatmulPreferenceSetAttribute(Preference *it, int attribute, con
     return known ? SUCCESS : INVALID_VALUE;
 }
 
-// Has something for outputs of f32 whose rows are whole multiples of 4, as a library that wants 16 bytes would.
+// Has something for outputs of f32, and of bf16 where factors are, whose rows are whole multiples of 16 bytes.
 uint32_t cublasLtMatmulAlgoGetHeuristic(Handle *handle, const Product *it, const Layout *a, const Layout *b,
                                         const Layout *c, const Layout *d, const Preference *wanted, int asked,
                                         Choice *found, int *given) {
     uint64_t m = it->turn_a ? a->columns : a->rows, k = it->turn_a ? a->rows : a->columns;
     uint64_t depth = it->turn_b ? b->columns : b->rows, n = it->turn_b ? b->rows : b->columns;
-    bool fits = handle && a->type == b->type && d->type == F32 && c->type == F32 && depth == k && d->rows == m &&
-                d->columns == n && c->rows == m && c->columns == n && wanted->reduction == 2;
+    bool types = a->type == b->type && c->type == d->type && (d->type == F32 || (d->type == BF16 && a->type == BF16));
+    bool fits = handle && types && depth == k && d->rows == m && d->columns == n && c->rows == m && c->columns == n &&
+                wanted->reduction == 2;
     if (!fits || asked < 1) {
         return INVALID_VALUE;
     }
     *given = 0;
-    if (m % 4) {
+    if (m * size(Type(d->type)) % 16) {
         return NOT_SUPPORTED;
     }
     *found = {{ALGORITHM, m, n, k, it->epilogue}, 0, 0, 1.0f, {}};
@@ -206,32 +207,35 @@ uint32_t cublasLtMatmul(Handle *handle, const Product *it, const void *alpha, co
     const size_t m = of_d->rows, n = of_d->columns, k = it->turn_a ? of_a->rows : of_a->columns;
     bool chosen = algorithm[0] == ALGORITHM && algorithm[1] == m && algorithm[2] == n && algorithm[3] == k &&
                   algorithm[4] == it->epilogue && on_device(workspace, bytes);
-    const float *bias = it->epilogue == WITH_BIAS ? it->bias : nullptr;
-    const float keep = *static_cast<const float *>(beta), nothing = 0.0f;
-    bool inside = (it->epilogue == PLAIN || (bias && on_device(bias, m * 4))) &&
-                  (keep == 0.0f || reaches(of_c->operand(c), m, n));
+    // Of the output's type, as is what was there before.
+    const Type type = Type(of_d->type);
+    const void *bias = it->epilogue == WITH_BIAS ? it->bias : nullptr;
+    const float by = *static_cast<const float *>(alpha), keep = *static_cast<const float *>(beta);
+    bool inside = (it->epilogue == PLAIN || (bias && on_device(bias, m * size(type)))) &&
+                  (keep == 0.0f || (of_c->type == type && reaches(of_c->operand(c), m, n)));
     if (!handle || !chosen || !inside) {
         return INVALID_VALUE;
     }
-    Handle here{stream};
-    uint32_t result = gemm(&here, it->turn_a, it->turn_b, int(m), int(n), int(k), alpha, of_a->operand(a),
-                           of_b->operand(b), &nothing, of_d->operand(d));
-    if (result != SUCCESS) {
-        return result;
+    const Sizes sizes = {int(m), int(n), int(k), it->turn_a != 0, it->turn_b != 0};
+    const Operand left = of_a->operand(a), right = of_b->operand(b);
+    if (uint32_t why = refusal(sizes, left, right, of_d->operand(d)); why != SUCCESS) {
+        return why;
     }
     const size_t stride = of_d->stride, before = of_c->stride;
-    return enqueue(stream, [=] {
-        float *to = static_cast<float *>(d);
-        const float *from = static_cast<const float *>(c);
+    uint32_t result = enqueue(stream, [=] {
+        // Rounded once, when all is added.
+        std::vector<float> sum(m * n);
+        multiply(sizes, by, left, right, 0.0f, sum.data(), F32, m);
         for (size_t column = 0; column < n; column++) {
             for (size_t row = 0; row < m; row++) {
-                float v = to[row + column * stride];
-                v += keep == 0.0f ? 0.0f : keep * from[row + column * before];
-                v += bias ? bias[row] : 0.0f;
-                to[row + column * stride] = v;
+                float v = sum[row + column * m];
+                v += keep == 0.0f ? 0.0f : keep * element(c, type, row + column * before);
+                v += bias ? element(bias, type, row) : 0.0f;
+                set(d, type, row + column * stride, v);
             }
         }
     });
+    return result == 0 ? SUCCESS : EXECUTION_FAILED;
 }
 
 uint32_t cublasCreate_v2(Handle **handle) { return *handle = new Handle, SUCCESS; }
@@ -242,8 +246,17 @@ uint32_t cublasSetWorkspace_v2(Handle *, void *at, size_t bytes) { return on_dev
 uint32_t cublasGemmEx(Handle *handle, int turn_a, int turn_b, int m, int n, int k, const void *alpha, const void *a,
                       int type_a, int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c,
                       int ldc, int, int) {
-    return gemm(handle, turn_a, turn_b, m, n, k, alpha, {a, type_a, lda}, {b, type_b, ldb}, beta,
-                {c, type_c, ldc});
+    const Sizes sizes = {m, n, k, turn_a != 0, turn_b != 0};
+    const Operand left = {a, type_a, lda}, right = {b, type_b, ldb};
+    if (!handle) {
+        return NOT_INITIALIZED;
+    }
+    if (uint32_t why = refusal(sizes, left, right, {c, type_c, ldc}); why != SUCCESS) {
+        return why;
+    }
+    const float by = *static_cast<const float *>(alpha), keep = *static_cast<const float *>(beta);
+    uint32_t result = enqueue(handle->stream, [=] { multiply(sizes, by, left, right, keep, c, Type(type_c), ldc); });
+    return result == 0 ? SUCCESS : EXECUTION_FAILED;
 }
 
 } // extern "C"

@@ -6,7 +6,7 @@ use crate::table::{Case, check_narrow, exactly_rounded, random, rounded};
 use crate::{add, attention, conv2d, layer_norm, linear, upsample};
 use fqgan::ops::attention::Attention;
 use fqgan::ops::conv2d::{Conv2d, Norm};
-use fqgan::ops::linear::{Linear, Pack, SwiGlu};
+use fqgan::ops::linear::{Activation, Linear, Pack, SwiGlu};
 use fqgan::ops::upsample::Upsample;
 use fqgan::tensor::DType;
 
@@ -53,10 +53,12 @@ fn attention_of_any_width() {
 #[test]
 fn linear_layers() {
     let pack = |operands| Some(Pack { operands });
+    // Without an activation, what follows may be a part of the product.
+    let ops = [linear::ALL, Linear { activation: Activation::None, ..linear::ALL }];
     for (rows, k, n) in [(5, 64, 96), (33, 40, 17), (1, 128, 64), (0, 8, 8), (3, 8, 0)] {
-        for operands in [DType::BF16, DType::F32] {
+        for (operands, all) in [DType::BF16, DType::F32].into_iter().flat_map(|o| ops.map(|all| (o, all))) {
             for narrow in [false, true] {
-                let op = Linear { narrow, panels: pack(operands), ..linear::ALL };
+                let op = Linear { narrow, panels: pack(operands), ..all };
                 let case = linear::case(1, &[rows], k, n, DType::F32, op);
                 check_narrow(&rounded(case, &[0, 3]));
                 let case = linear::case(2, &[rows], k, n, DType::F32, Linear { panels: None, ..op });

@@ -97,9 +97,9 @@ const IN_ORDER: u32 = 2;
 /// makes of a NaN is not said.
 #[derive(Clone, Copy, Default)]
 pub struct After<'a> {
-    /// (n) f32, added to each row.
+    /// (n) of the output's type, added to each row.
     pub bias: Option<&'a Tensor>,
-    /// (m, n) f32, added too.
+    /// (m, n) of the output's type, added too.
     pub residual: Option<&'a Tensor>,
 }
 
@@ -109,6 +109,7 @@ pub(super) struct Key {
     extents: [usize; 3],
     turned: [bool; 2],
     operands: c_int,
+    out: c_int,
     bias: bool,
     residual: bool,
 }
@@ -190,7 +191,7 @@ impl Plan {
             product,
             a: layout(key.operands, if turn_b { [k, n] } else { [n, k] })?,
             b: layout(key.operands, if turn_a { [m, k] } else { [k, m] })?,
-            out: layout(0, [n, m])?,
+            out: layout(key.out, [n, m])?,
             algorithm: [0; 8],
         };
         // CUBLASLT_EPILOGUE_BIAS and _DEFAULT.
@@ -218,8 +219,8 @@ impl Plan {
 }
 
 impl Cuda {
-    /// out (m, n) f32 = a b and what follows; sums in f32. False where the library has nothing for this, and nothing was
-    /// done.
+    /// out (m, n) = a b and what follows; sums in f32, rounded once for an output of bf16. False where the library has
+    /// nothing for this, and nothing was done.
     ///
     /// # Errors
     /// As [`Cuda::multiply`].
@@ -228,17 +229,20 @@ impl Cuda {
         product.check(out)?;
         let sides = [(after.bias, n), (after.residual, m * n)];
         for (tensor, count) in sides.into_iter().filter_map(|(t, count)| Some((t?, count))) {
-            if tensor.shape().count() != count || tensor.dtype() != DType::F32 {
-                return Err(Error::internal(format!("{} after a product: expected {count}", tensor.desc())));
+            if tensor.shape().count() != count || tensor.dtype() != out.dtype() {
+                let expected = format!("expected {count} of {}", out.dtype());
+                return Err(Error::internal(format!("{} after a product: {expected}", tensor.desc())));
             }
         }
-        if product.extents.contains(&0) || out.dtype() != DType::F32 {
+        // It rounds no product of f32.
+        if product.extents.contains(&0) || (out.dtype() != DType::F32 && out.dtype() != a.tensor.dtype()) {
             return Ok(false);
         }
         let key = Key {
             extents: product.extents,
             turned: [a.turned, b.turned],
             operands: kind(a.tensor.dtype())?,
+            out: kind(out.dtype())?,
             bias: after.bias.is_some(),
             residual: after.residual.is_some(),
         };

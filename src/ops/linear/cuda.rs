@@ -90,7 +90,8 @@ fn rounded(
     cuda.convert_into(&wide, out)
 }
 
-/// A layer to an output of bf16. What follows the product reads it rounded, as it is written.
+/// A layer to an output of bf16. What cuBLASLt adds is of that type too; where a kernel follows, it reads the product
+/// rounded, as it is written.
 fn narrow(
     op: &Linear,
     cx: Cx<'_>,
@@ -99,17 +100,24 @@ fn narrow(
     [scale, bias, residual]: [Option<&Tensor>; 3],
     out: &mut Tensor,
 ) -> Result<()> {
+    let round = |t: Option<&Tensor>| t.map(|t| cuda.convert(cx.workspace, t, DType::BF16)).transpose();
+    let residual = round(residual)?;
+    let residual = residual.as_ref();
     if operands == DType::BF16 {
-        product(cx, cuda, x, weight, operands, After::default(), out)?;
+        let follows = scale.is_none() && op.activation == Activation::None;
+        let added = round(bias.filter(|_| follows))?;
+        let after = if follows { After { bias: added.as_ref(), residual } } else { After::default() };
+        if product(cx, cuda, x, weight, operands, after, out)? && follows {
+            return Ok(());
+        }
     } else {
         let mut wide = cx.workspace.tensor(Desc { dtype: DType::F32, ..*out.desc() })?;
         product(cx, cuda, x, weight, operands, After::default(), &mut wide)?;
         cuda.convert_into(&wide, out)?;
     }
-    let residual = residual.map(|r| cuda.convert(cx.workspace, r, DType::BF16)).transpose()?;
     let optional = |t: Option<&Tensor>| t.map_or(Ok(Arg::NONE), Arg::read);
     let (count, n, to) = (out.shape().count(), weight.shape()[0], Arg::write(out)?);
-    let [scale, bias, residual] = [optional(scale)?, optional(bias)?, optional(residual.as_ref())?];
+    let [scale, bias, residual] = [optional(scale)?, optional(bias)?, optional(residual)?];
     let args = [to, scale, bias, residual, to, count.into(), (n as u32).into(), number(op.activation).into()];
     cuda.launch("fqgan_linear_after_bf16", Launch::over(count, THREADS), &args)
 }
