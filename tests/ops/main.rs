@@ -29,6 +29,7 @@ mod group_norm;
 mod kv_attention;
 mod layer_norm;
 mod linear;
+mod linear_bits;
 mod matmul;
 mod max_pool;
 mod mean;
