@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <new>
+#include <set>
 
 using namespace fqgan_emulator;
 
@@ -71,6 +72,23 @@ bool known(const std::map<uintptr_t, size_t> &memory, uintptr_t address, size_t 
 // A task that copies, once both sides have been looked at.
 Result copy(Stream *stream, uintptr_t to, uintptr_t from, size_t bytes) {
     return static_cast<Result>(enqueue(stream, [=] { memmove(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes); }));
+}
+
+// Adds the name of a kernel that is launched for the first time to the file that FQGAN_EMULATOR_KERNELS names, for who
+// wants to know whether some never are.
+void list(const Kernel *kernel) {
+    static const char *path = getenv("FQGAN_EMULATOR_KERNELS");
+    static std::set<const Kernel *> launched;
+    if (!path) {
+        return;
+    }
+    Guard guard(lock);
+    if (launched.insert(kernel).second) {
+        if (FILE *file = fopen(path, "a")) {
+            fprintf(file, "%s\n", kernel->name);
+            fclose(file);
+        }
+    }
 }
 
 void *take(std::map<uintptr_t, size_t> &memory, size_t bytes) {
@@ -364,6 +382,7 @@ uint32_t cuLaunchKernel(const Kernel *kernel, unsigned gx, unsigned gy, unsigned
     if (!fits) {
         return INVALID_VALUE;
     }
+    list(kernel);
     Launch launch = {{gx, gy, gz}, {bx, by, bz}, shared};
     return enqueue(stream, [bound = kernel->bind(arguments), launch] { bound(launch); });
 }

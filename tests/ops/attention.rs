@@ -146,7 +146,8 @@ proptest! {
 
 #[test]
 fn gradients() {
-    for (shape, heads) in [([2, 5, 6], 2), ([1, 19, 4], 1), ([1, 1, 3], 3)] {
+    for (shape, heads) in [([2, 5, 6], 2), ([1, 19, 4], 1), ([1, 1, 3], 3), ([1, 2, 70], 1), ([1, 2, 130], 1)]
+    {
         for causal in [false, true] {
             let op = Attention { heads, causal };
             let case = packed(1, shape, op, 1.5);

@@ -79,7 +79,7 @@ fn refusals() {
 fn gradients() {
     // A milder temperature for the differences; rows need not be of length one.
     let op = CodeEntropy { temperature: 0.3, eps: 1e-3 };
-    for (rows, n, d) in [(3, 7, 2), (5, 19, 4), (1, 20, 1)] {
+    for (rows, n, d) in [(3, 7, 2), (5, 19, 4), (1, 20, 1), (2, 11, 9)] {
         let all = [random(1, &[rows, d], DType::F32), random(2, &[n, d], DType::F32)];
         check_gradients(op, &all, &[0, 1], 1e-4, |all| vec![oracle(all, op)]);
     }
