@@ -1,4 +1,4 @@
-use crate::{close, cpu, cuda, small, tiny};
+use crate::{close, common, cpu, cuda, small, tiny};
 use fqgan::backend::Device;
 use fqgan::image::{PixelFormat, View, ViewMut};
 use fqgan::nn::Precision;
@@ -17,9 +17,14 @@ struct Seen {
 fn run(device: &Device, options: &Options, codes: Option<&[u32]>) -> Seen {
     let folder = tempfile::tempdir().unwrap();
     let source = Source::open(tiny::tokenizer(folder.path()), Map::On).unwrap();
-    let tokenizer = Tokenizer::open(device, &source, options).unwrap();
+    see(device, &source, options, 2, codes)
+}
+
+/// That many small pictures through a tokenizer.
+fn see(device: &Device, source: &Source, options: &Options, n: usize, codes: Option<&[u32]>) -> Seen {
+    let tokenizer = Tokenizer::open(device, source, options).unwrap();
     let Grid { height, width } = tokenizer.grid(SIDE, SIDE).unwrap();
-    let (k, d, n) = (2, 4, 2);
+    let (k, d) = (tokenizer.config().branches.len(), tokenizer.config().code_dim);
     let pictures = small::pictures(n);
     let views: Vec<View<'_>> = pictures
         .data::<f32>()
@@ -38,15 +43,29 @@ fn run(device: &Device, options: &Options, codes: Option<&[u32]>) -> Seen {
     Seen { latents, codes: own, picture }
 }
 
+#[track_caller]
+fn same(name: &str, got: &Seen, want: &Seen) {
+    close(&format!("{name}: latents"), &got.latents, &want.latents);
+    close(&format!("{name}: picture"), &got.picture, &want.picture);
+    // Where two codes are about as near, either may be taken.
+    let other = got.codes.iter().zip(&want.codes).filter(|(a, b)| a != b).count();
+    assert!(other * 100 <= want.codes.len(), "{name}: {other} of {} codes differ", want.codes.len());
+}
+
 #[test]
 fn the_same_as_on_the_processor() {
     let want = run(&cpu(), &Options::default(), None);
-    let got = run(&cuda(), &Options::default(), Some(&want.codes));
-    close("latents", &got.latents, &want.latents);
-    close("picture", &got.picture, &want.picture);
-    // Where two codes are about as near, either may be taken.
-    let other = got.codes.iter().zip(&want.codes).filter(|(a, b)| a != b).count();
-    assert!(other * 100 <= want.codes.len(), "{other} of {} codes differ", want.codes.len());
+    same("tiny", &run(&cuda(), &Options::default(), Some(&want.codes)), &want);
+}
+
+/// Those of the golden cases, whole, but on a picture of 32 x 32.
+#[test]
+fn the_published_ones_as_on_the_processor() {
+    for name in ["dual_vq16", "dual_vq8", "triple_vq16", "triple_vq8"] {
+        let source = Source::open(common::formula_file(&format!("tokenizer_{name}")), Map::On).unwrap();
+        let want = see(&cpu(), &source, &Options::default(), 1, None);
+        same(name, &see(&cuda(), &source, &Options::default(), 1, Some(&want.codes)), &want);
+    }
 }
 
 #[test]
