@@ -7,7 +7,7 @@
 //! Reading memory is measured between the steps, on the same threads. Two shares of it are printed: the fastest
 //! step's of the fastest reading, and the median of each step's of the reading before it. A shared machine shows
 //! what it can do only now and then, and a virtual one has another speed whenever its threads move: the second
-//! share says what the moment gave. `--once` makes one picture and prints the resident memory.
+//! share says what the moment gave. `--once` makes one picture, or so much of it as `--steps N` says, and prints the resident memory.
 //! With `--serve` it answers lines `step BATCH` with milliseconds, so that a script can alternate with a peer.
 
 use fqgan::backend::cpu::simd::{Kernel, Simd};
@@ -34,6 +34,7 @@ struct Args {
     precisions: Vec<Precision>,
     position: usize,
     guidance: f32,
+    steps: usize,
     seconds: f64,
     serve: bool,
     once: bool,
@@ -50,6 +51,7 @@ fn args() -> Args {
         precisions: vec![Precision::F32, Precision::Bf16, Precision::Int8],
         position: 128,
         guidance: 2.0,
+        steps: 0,
         seconds: 5.0,
         serve: false,
         once: false,
@@ -67,6 +69,7 @@ fn args() -> Args {
             "--precision" => args.precisions = value().split(',').map(precision).collect(),
             "--position" => args.position = value().parse().expect("a position"),
             "--guidance" => args.guidance = value().parse().expect("a number"),
+            "--steps" => args.steps = value().parse().expect("a number of positions"),
             "--seconds" => args.seconds = value().parse().expect("a number of seconds"),
             "--serve" => args.serve = true,
             "--once" => args.once = true,
@@ -200,7 +203,7 @@ fn main() {
     }
     if args.once {
         let generator = open(args.precisions[0]);
-        let sampling = Sampling { guidance: args.guidance, ..Sampling::default() };
+        let sampling = Sampling { guidance: args.guidance, steps: args.steps, ..Sampling::default() };
         generator.generate(&vec![1; args.batches[0]], &sampling).unwrap_or_else(|e| panic!("{e}"));
         let cache = generator.memory_needed(args.batches[0], &sampling) as f64 / 1e6;
         let [now, most, files] = resident();

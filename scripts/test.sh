@@ -78,8 +78,13 @@ begin "CUDA: the op table, models, a training step, on the emulated device"
 FQGAN_CUDA_DRIVER=$(cuda/emulator/build.sh)
 export FQGAN_CUDA_DRIVER
 tests --features cuda --test ops --test cuda
-begin "CUDA: a generator's golden step on the emulated device"
-FQGAN_TEST_DEVICE=cuda tests --features cuda --test golden -- far_step::tiny
+begin "CUDA: golden generators and their step on the emulated device"
+FQGAN_TEST_DEVICE=cuda tests --features cuda --test golden -- far::tiny far_step::tiny
+begin "CUDA: what a machine with a GPU is sent"
+suite=$(mktemp -d)
+scripts/gpu-suite.sh build "$suite"
+"$suite/gpu-suite.sh" rehearse
+rm -r "$suite"
 unset FQGAN_CUDA_DRIVER
 begin "CUDA: kernels of bf16, under the address sanitizer"
 FQGAN_SANITIZE=address cuda/checks/run.sh target/emulator-address

@@ -6,7 +6,7 @@ use fqgan::tensor::{DType, Shape};
 use fqgan::weights::formula::Entry;
 use fqgan::weights::{self, FileType, Info, Listing, Metadata};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A golden case's weights: which tensors, and the formula's numbers for each.
@@ -47,9 +47,25 @@ impl Manifest {
     }
 }
 
+/// A folder with what tests read of the sources, programs and what tests make, elsewhere than where this was built
+/// (`scripts/gpu-suite.sh`).
+fn elsewhere() -> Option<PathBuf> {
+    std::env::var_os("FQGAN_ROOT").map(PathBuf::from)
+}
+
+/// The sources' folder.
+pub fn root() -> PathBuf {
+    elsewhere().unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+}
+
+/// A program of this package, which cargo built there.
+pub fn program(name: &str, built: &str) -> PathBuf {
+    elsewhere().map_or_else(|| built.into(), |root| root.join(name))
+}
+
 /// A file beside the golden cases.
 pub fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    root().join("tests/golden").join(name)
 }
 
 /// The folder of all manifests.
@@ -61,7 +77,8 @@ pub fn manifests() -> PathBuf {
 /// tests of any process may ask at the same time.
 pub fn formula_file(name: &str) -> PathBuf {
     let manifest = Manifest::read(name);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("formula");
+    let made = elsewhere().unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
+    let folder = made.join("formula");
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join(format!("{name}.safetensors"));
     let lock = File::create(folder.join(format!("{name}.lock"))).unwrap();

@@ -1,4 +1,4 @@
-use crate::{link, small};
+use crate::{common, link, small};
 use fqgan::image::Picture;
 use fqgan::train::codes::{About, Views, Writer};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 /// `fqgan-train` in a folder.
 fn begin(folder: &Path, words: &str, out: &str, variables: &[(&str, &str)]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_fqgan-train"))
+    Command::new(common::program("fqgan-train", env!("CARGO_BIN_EXE_fqgan-train")))
         .current_dir(folder)
         .args(words.split(' '))
         .args(["--threads", "1", "--out", out])

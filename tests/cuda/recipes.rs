@@ -13,11 +13,10 @@ use fqgan::train::teacher::{TeacherRecipe, TeacherTrainer};
 use fqgan::train::{Recipe, Report, Teachers, TokenizerNetwork, Trainer, init};
 use fqgan::weights::{Source, formula};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 /// Names and texts of the recipes of a kind, and how many are shipped.
 fn recipes(kind: Option<&str>) -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+    let folder = common::root().join("recipes");
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -81,7 +81,7 @@ impl Golden {
 
 fn check(name: &str, recipe: &str, towers: &[&str]) {
     let golden = Golden::open(&format!("train_step_{name}"));
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(recipe);
+    let path = common::root().join("recipes").join(recipe);
     let recipe = Recipe::parse(&std::fs::read_to_string(path).unwrap(), &[]).unwrap();
     let (weights, discriminator) = (formula(&format!("tokenizer_{name}")), formula("patchgan_discriminator"));
     let lpips = formula("lpips_vgg16");
