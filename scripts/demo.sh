@@ -16,6 +16,6 @@ echo
 fqgan reconstruct -m "$weights/demo-tokenizer.safetensors" "$root/assets/emoji" -o fqgan-demo-emoji --compare
 echo "Held-out emoji, what comes back, and what each sub-codebook holds: fqgan-demo-emoji"
 fqgan generate -g "$weights/demo-far.safetensors" -m "$weights/demo-tokenizer.safetensors" \
-    --class 0,1,2,3,4,5,6,7,8 --count 8 --temperature 0.8 --top-p 0.95 \
+    --class 0,1,2,3,4,5,6,7,8 --count 8 --temperature 0.7 --top-p 0.9 --guidance 1.5 \
     -o fqgan-demo-generated.png
 echo "New emoji, a row for each category: fqgan-demo-generated.png"
