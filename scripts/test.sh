@@ -66,6 +66,8 @@ begin "CUDA: kernels by nvcc, lints"
 FQGAN_NVCC=$(scripts/cuda-toolchain.sh)
 export FQGAN_NVCC
 cargo clippy --quiet --release --features cuda --all-targets -- -D warnings
+begin "CUDA: no register is spilled, and each kernel says what ptxas gives it"
+scripts/cuda-figures.sh --check
 begin "CUDA: no library of NVIDIA's is needed to start"
 cargo build --quiet --release --features cuda --lib --bin fqgan
 for file in target/release/libfqgan.so target/release/fqgan; do
