@@ -3,7 +3,7 @@
 //! fill a loop (the three of a photograph), and then in scratch.
 
 use super::stage::Patch;
-use super::{Geometry, Job, scratch, streams};
+use super::{Geometry, Job, scratch};
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Parts, split};
 use crate::error::Result;
@@ -185,13 +185,13 @@ impl<O: Operand> Kernel for Block<'_, O> {
             }
         }
         let in_row = Rows::new(cols);
-        let stream = streams(g);
+        let far = g.far();
         let panel_elements = g.r * g.s * g.c * PANEL;
         for index in self.panels {
             let first = index * PANEL;
             let width = PANEL.min(g.k - first);
             let pixel = (self.image * g.oh + self.at[0]) * g.ow + self.at[1];
-            let mut store = Store { job, first, width, in_row, pixel, ow: g.ow, stream };
+            let mut store = Store { job, first, width, in_row, pixel, ow: g.ow, far };
             let weight = &self.weight[index * panel_elements..][..panel_elements];
             let at = |index: usize| {
                 let (row, col) = in_row.of(index);
@@ -200,7 +200,7 @@ impl<O: Operand> Kernel for Block<'_, O> {
             // SAFETY: every output's taps lie inside the patch, or inside x.
             unsafe { panel::<S, O>(rows * cols, &taps, at, weight.as_ptr(), &mut store) };
         }
-        if stream {
+        if far {
             // SAFETY: this runs under the level's dispatch.
             unsafe { S::fence() };
         }
@@ -217,7 +217,7 @@ struct Store<'a> {
     in_row: Rows,
     pixel: usize,
     ow: usize,
-    stream: bool,
+    far: bool,
 }
 
 impl<S: Simd> Sink<S> for Store<'_> {
@@ -247,8 +247,7 @@ impl<S: Simd> Sink<S> for Store<'_> {
                 if let Some(r) = residual {
                     v = S::add(v, S::load_up_to(r.as_ptr().add(first), n));
                 }
-                let out = out.as_mut_ptr().add(first);
-                if self.stream { S::stream(out, v) } else { S::store_up_to(out, v, n) }
+                S::store_far(out.as_mut_ptr().add(first), v, n, self.far);
             }
         }
     }

@@ -138,7 +138,9 @@ fn scratch(cx: Cx<'_>, cpu: &Cpu, each: usize) -> Result<Tensor> {
     cx.workspace.tensor(Desc::plain([cpu.pool.threads(), each], DType::F32))
 }
 
-/// Whether outputs are written past the caches: where there are many, and every vector of them is aligned.
-fn streams(g: &Geometry) -> bool {
-    far(g.n * g.oh * g.ow * g.k) && g.k.is_multiple_of(16)
+impl Geometry {
+    /// Whether outputs are written past the caches.
+    fn far(&self) -> bool {
+        far(self.n * self.oh * self.ow * self.k)
+    }
 }

@@ -59,7 +59,7 @@ impl Kernel for Late<'_> {
         let last = plan.cut.unit(units.end - 1);
         // Rows of a group are where each unit has its place; only the last may be short.
         let rows = (units.len() - 1) * plan.cut.most() + last.rows * last.cols;
-        let output = Output { job, first: index * PANEL, width: PANEL, stream: plan.stream };
+        let output = Output { job, first: index * PANEL, width: PANEL, far: plan.far };
         let (m, scratch) = scratch.split_at_mut(PRODUCTS * sums(tiles));
         let (terms, turned) = scratch.split_at_mut(PRODUCTS * TERMS);
         for t in 0..rows {
@@ -96,7 +96,7 @@ impl Kernel for Late<'_> {
         }
         // SAFETY: a unit's outputs in a panel are one job's.
         unsafe { outputs::<S, F4>(&output, plan, units, m, tiles) };
-        if plan.stream {
+        if plan.far {
             // SAFETY: this runs under the level's dispatch.
             unsafe { S::fence() };
         }

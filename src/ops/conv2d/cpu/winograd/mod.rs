@@ -267,7 +267,7 @@ impl<W: Scheme, O: Transformed> Kernel for Out<'_, W, O> {
         let mut weight = self.weight[self.panels.start * W::TERMS * W::TERMS * g.c * PANEL..].as_ptr();
         for index in self.panels {
             let first = index * PANEL;
-            let output = Output { job, first, width: PANEL.min(g.k - first), stream: plan.stream };
+            let output = Output { job, first, width: PANEL.min(g.k - first), far: plan.far };
             for product in 0..W::PRODUCTS * W::PRODUCTS {
                 let (i, j) = (product / W::PRODUCTS, product % W::PRODUCTS);
                 (taps.r, taps.s) = (W::COUNT[i], W::COUNT[j]);
@@ -287,7 +287,7 @@ impl<W: Scheme, O: Transformed> Kernel for Out<'_, W, O> {
             // SAFETY: as above; a unit's outputs in a panel are one job's.
             unsafe { outputs::<S, W>(&output, plan, self.units.clone(), self.m, self.tiles) };
         }
-        if plan.stream {
+        if plan.far {
             // SAFETY: this runs under the level's dispatch.
             unsafe { S::fence() };
         }

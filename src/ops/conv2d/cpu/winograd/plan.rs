@@ -2,7 +2,7 @@
 
 use super::scheme::Scheme;
 use crate::ops::conv2d::Geometry;
-use crate::ops::conv2d::cpu::{Job, streams};
+use crate::ops::conv2d::cpu::Job;
 use crate::ops::tile::{Operand, PANEL};
 
 /// Channels that are staged and transformed at once: memory is read in runs of this length.
@@ -103,7 +103,7 @@ pub struct Plan {
     /// All threads work on the same units.
     pub shared: bool,
     /// Outputs go past the caches.
-    pub stream: bool,
+    pub far: bool,
 }
 
 impl Plan {
@@ -120,7 +120,7 @@ impl Plan {
             patch: side(cut.unit[0]) * side(cut.unit[1]) * CHUNK,
             panels: g.k.div_ceil(PANEL),
             shared: filters > NEAR || units < 2 * job.cpu.pool.threads(),
-            stream: streams(g),
+            far: g.far(),
         }
     }
 

@@ -132,7 +132,7 @@ pub struct Output<'a> {
     pub first: usize,
     pub width: usize,
     /// Past the caches.
-    pub stream: bool,
+    pub far: bool,
 }
 
 impl Output<'_> {
@@ -240,12 +240,7 @@ impl Output<'_> {
                     if let Some(residual) = self.job.residual {
                         value = S::add(value, S::load_up_to(residual.as_ptr().add(at), n));
                     }
-                    let out = self.job.out.slice(at..at + n).as_mut_ptr();
-                    if self.stream {
-                        S::stream(out, value)
-                    } else {
-                        S::store_up_to(out, value, n)
-                    }
+                    S::store_far(self.job.out.slice(at..at + n).as_mut_ptr(), value, n, self.far);
                     if SUMS {
                         if found.count == 0 {
                             found.pivot = value;
