@@ -3,7 +3,8 @@
 use crate::{Place, Ran};
 use std::process::Command;
 
-const TEACHER: &str = r#"
+const TEACHER: &str = concat!(
+    r#"
 kind = "teacher"
 
 [run]
@@ -13,14 +14,9 @@ save_every = 2
 validate_every = 2
 validate = 4
 
-[model]
-image_size = 32
-patch = 8
-width = 64
-hidden = 64
-layers = 1
-classes = 2
-"#;
+"#,
+    include_str!("../common/teacher.toml")
+);
 
 const TOKENIZER: &str = r#"
 [run]

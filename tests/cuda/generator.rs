@@ -1,7 +1,7 @@
 use crate::{close, cpu, cuda, relative, tiny};
 use fqgan::backend::Device;
 use fqgan::backend::cuda::{Counts, Cuda};
-use fqgan::far::{Generator, Options, Sampling};
+use fqgan::far::{Generation, Generator, Options, Sampling};
 use fqgan::nn::Precision;
 use fqgan::tensor::Tensor;
 use fqgan::weights::{Map, Source};
@@ -89,6 +89,16 @@ fn a_beginning_is_finished() {
     assert_ne!(got[0], got[1]);
 }
 
+/// The positions of a generation up to the last but one, of which nine are a graph each; the counts before these.
+fn nine_graphs(cuda: &Cuda, generation: &mut Generation<'_>) -> Counts {
+    // The first position is other work, and the second finds what memory the step takes.
+    assert_eq!(generation.by_ref().take(2).filter(|p| p.is_ok()).count(), 2);
+    let before = cuda.counts();
+    assert_eq!(generation.by_ref().take(9).filter(|p| p.is_ok()).count(), 9);
+    assert_eq!(cuda.counts() - before, Counts { graphs: 9, ..Counts::default() });
+    before
+}
+
 /// A step is one graph, which takes no memory, copies nothing to or from the processor and waits for nothing.
 #[test]
 fn a_step_is_a_graph() {
@@ -96,11 +106,7 @@ fn a_step_is_a_graph() {
     let generator = open(&Device::Cuda(Arc::clone(&cuda)));
     let sampling = Sampling { top_k: 9, seed: 5, ..Sampling::default() };
     let mut generation = generator.start(&[0, 3, 4], &sampling, &[]).unwrap();
-    // The first position is other work, and the second finds what memory the step takes.
-    assert_eq!(generation.by_ref().take(2).filter(|p| p.is_ok()).count(), 2);
-    let before = cuda.counts();
-    assert_eq!(generation.by_ref().take(9).filter(|p| p.is_ok()).count(), 9);
-    assert_eq!(cuda.counts() - before, Counts { graphs: 9, ..Counts::default() });
+    let before = nine_graphs(&cuda, &mut generation);
     // The last one waits for all, once for what may be wrong and once for the codes.
     generation.next().unwrap().unwrap();
     assert_eq!((cuda.counts() - before).graphs, 10);
@@ -123,10 +129,7 @@ fn a_step_of_bf16_is_a_graph() {
     let generator = open_in(&Device::Cuda(Arc::clone(&cuda)), Precision::Bf16);
     let sampling = Sampling { top_k: 9, seed: 5, ..Sampling::default() };
     let mut generation = generator.start(&[0, 3, 4], &sampling, &[]).unwrap();
-    assert_eq!(generation.by_ref().take(2).filter(|p| p.is_ok()).count(), 2);
-    let before = cuda.counts();
-    assert_eq!(generation.by_ref().take(9).filter(|p| p.is_ok()).count(), 9);
-    assert_eq!(cuda.counts() - before, Counts { graphs: 9, ..Counts::default() });
+    nine_graphs(&cuda, &mut generation);
     generation.next().unwrap().unwrap();
     // A beginning goes through the layers many positions at once, and is finished in the same way.
     let whole = generation.codes().unwrap().to_vec();

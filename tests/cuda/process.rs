@@ -78,15 +78,7 @@ heads = 2
 head_layers = 1
 "#;
 
-const TEACHER: &str = r#"
-[model]
-image_size = 32
-patch = 8
-width = 64
-hidden = 64
-layers = 1
-classes = 2
-"#;
+const TEACHER: &str = include_str!("../common/teacher.toml");
 
 /// A generator, a teacher: by two processes whose GPUs meet by NCCL the same as by one.
 #[test]
