@@ -51,10 +51,15 @@ func startBrowser(t *testing.T) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
+	folder, err := os.MkdirTemp("", "fqgan-browser")
+	if err != nil {
+		t.Fatal(err)
+	}
 	command := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-		"--remote-debugging-pipe", "--no-first-run", "--window-size=1200,1000", "--user-data-dir="+t.TempDir())
+		"--remote-debugging-pipe", "--no-first-run", "--window-size=1200,1000", "--user-data-dir="+folder)
 	command.ExtraFiles = []*os.File{theirs, answers}
 	if err := command.Start(); err != nil {
+		os.RemoveAll(folder)
 		t.Fatalf("%v: apt-get install chromium, or name one in FQGAN_CHROMIUM", err)
 	}
 	theirs.Close()
@@ -64,6 +69,13 @@ func startBrowser(t *testing.T) *browser {
 		back.Close()
 		command.Process.Kill()
 		command.Wait()
+		// Its children outlive it for a moment, and still write there.
+		for began := time.Now(); os.RemoveAll(folder) != nil; time.Sleep(20 * time.Millisecond) {
+			if time.Since(began) > 10*time.Second {
+				t.Errorf("%s does not go away", folder)
+				return
+			}
+		}
 	})
 	back.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	b := &browser{t: t, to: ours, from: json.NewDecoder(zeros{back})}
