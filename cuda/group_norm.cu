@@ -4,6 +4,7 @@
 // sums       bytes: x once             flops: 3 an element      bound: memory
 // apply      bytes: x twice            flops: 2, SiLU 16        bound: memory
 // backward   bytes: x three times      flops: 5, SiLU 24        bound: memory
+// (once more each where something is added)
 // The others read and write a few thousand numbers.
 //
 // Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
@@ -60,9 +61,21 @@ __device__ __forceinline__ void sums_of(const T *x, float *out, int positions, i
     }
 }
 
-// scale * x + shift of each picture and channel. Grid: (parts, n, channel tiles).
+// Adds what may be given to a vector of a row.
+template <int N, class T> __device__ __forceinline__ void add_to(float *v, const T *added, Size at) {
+    if (added) {
+        float more[N];
+        load<N>(added + at, more);
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            v[i] += more[i];
+        }
+    }
+}
+
+// scale * x + shift of each picture and channel, plus `added` where it is given. Grid: (parts, n, channel tiles).
 template <int N, bool SILU, class T>
-__device__ __forceinline__ void affine(const T *x, const float *coefficients, T *out, int positions,
+__device__ __forceinline__ void affine(const T *x, const float *coefficients, const T *added, T *out, int positions,
                                        int positions_of_part, int c) {
     const Tile<N> tile(c);
     if (!tile.busy) {
@@ -84,15 +97,17 @@ __device__ __forceinline__ void affine(const T *x, const float *coefficients, T 
             v[i] = fmaf(v[i], scale[i], shift[i]);
             v[i] = SILU ? silu(v[i]) : v[i];
         }
+        add_to<N>(v, added, at);
         store<N>(out + at, v);
     }
 }
 
 // With y = scale x + shift and g = dy, or dy times SiLU's slope at y: dx = g scale, and the parts of the sums of g x and
-// g, which are the gradients of scale and shift. Partial sums: (n, parts, 2, c); grid: (parts, n, channel tiles).
+// g, which are the gradients of scale and shift; `added`, where it is given, is added to dx. Partial sums:
+// (n, parts, 2, c); grid: (parts, n, channel tiles).
 template <int N, bool SILU, class T>
-__device__ __forceinline__ void affine_backward(const T *x, const float *coefficients, const T *dy, T *dx, float *sums,
-                                                int positions, int positions_of_part, int c) {
+__device__ __forceinline__ void affine_backward(const T *x, const float *coefficients, const T *dy, const T *added,
+                                                T *dx, float *sums, int positions, int positions_of_part, int c) {
     const Tile<N> tile(c);
     const int first = int(blockIdx.x) * positions_of_part;
     const int end = positions - first < positions_of_part ? positions : first + positions_of_part;
@@ -116,6 +131,7 @@ __device__ __forceinline__ void affine_backward(const T *x, const float *coeffic
                 d_shift[i] += g[i];
                 g[i] *= scale[i];
             }
+            add_to<N>(g, added, at);
             store<N>(dx + at, g);
         }
     }
@@ -141,15 +157,16 @@ __device__ __forceinline__ void affine_backward(const T *x, const float *coeffic
     }                                                                                                                \
     FQGAN_KERNEL(fqgan_group_norm_sums_##type, TILE_THREADS)                                                         \
     extern "C" __global__ void __launch_bounds__(TILE_THREADS)                                                       \
-        fqgan_group_norm_apply_##type(const T *x, const float *coefficients, T *out, int positions,                  \
+        fqgan_group_norm_apply_##type(const T *x, const float *coefficients, const T *added, T *out, int positions,  \
                                       int positions_of_part, int c, int silu) {                                      \
-        OVER_SILU(T, affine, x, coefficients, out, positions, positions_of_part, c);                                 \
+        OVER_SILU(T, affine, x, coefficients, added, out, positions, positions_of_part, c);                          \
     }                                                                                                                \
     FQGAN_KERNEL(fqgan_group_norm_apply_##type, TILE_THREADS)                                                        \
     extern "C" __global__ void __launch_bounds__(TILE_THREADS)                                                       \
-        fqgan_group_norm_apply_backward_##type(const T *x, const float *coefficients, const T *dy, T *dx,            \
-                                               float *sums, int positions, int positions_of_part, int c, int silu) { \
-        OVER_SILU(T, affine_backward, x, coefficients, dy, dx, sums, positions, positions_of_part, c);               \
+        fqgan_group_norm_apply_backward_##type(const T *x, const float *coefficients, const T *dy, const T *added,   \
+                                               T *dx, float *sums, int positions, int positions_of_part, int c,      \
+                                               int silu) {                                                           \
+        OVER_SILU(T, affine_backward, x, coefficients, dy, added, dx, sums, positions, positions_of_part, c);        \
     }                                                                                                                \
     FQGAN_KERNEL(fqgan_group_norm_apply_backward_##type, TILE_THREADS)
 

@@ -19,6 +19,15 @@ pub enum Device {
     Cuda(Arc<Cuda>),
 }
 
+/// Which layers a value is between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Between {
+    /// Those of a network of convolutions: pictures, large for their arithmetic.
+    Convolutions,
+    /// Those of a transformer: tokens.
+    Products,
+}
+
 /// What it is, for logs: `cpu, 8 threads, avx512`.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,15 +113,17 @@ impl Device {
         }
     }
 
-    /// The type in which values are best kept between layers whose factors are of type `operands`: on a GPU that type,
-    /// which halves what is read and written; the processor's operations take f32.
-    pub fn activations(&self, operands: DType) -> DType {
-        let _ = operands;
-        match self {
-            Device::Cpu(_) => DType::F32,
-            #[cfg(feature = "cuda")]
-            Device::Cuda(_) => operands,
-        }
+    /// Whether values between layers whose factors are of type `operands` are better kept as bf16, which halves what is read
+    /// and written: on a GPU where factors are; on a processor where pictures are too large for the caches, and are
+    /// remembered. (Inference would gain little there, for the codes that it would change.)
+    pub fn keeps_narrow(&self, between: Between, operands: DType, remembers: bool) -> bool {
+        let _ = (between, remembers);
+        operands == DType::BF16
+            && match self {
+                Device::Cpu(_) => remembers && between == Between::Convolutions,
+                #[cfg(feature = "cuda")]
+                Device::Cuda(_) => true,
+            }
     }
 
     /// Whether its operations read the memory that files are mapped to.

@@ -8,4 +8,4 @@ mod device;
 
 #[cfg(feature = "cuda")]
 pub use cuda::{Exchange, Link, LinkId};
-pub use device::{Device, Lease, Recording, Workspace, Workspaces};
+pub use device::{Between, Device, Lease, Recording, Workspace, Workspaces};

@@ -1,5 +1,5 @@
 use super::{Cx, Exec, MAX_INPUTS, Op, Param, Prepare, profile};
-use crate::backend::{Device, Workspace};
+use crate::backend::{Between, Device, Workspace};
 use crate::error::{Context, Error, Result};
 use crate::tensor::{DType, Desc, Shape, Tensor};
 use std::time::Instant;
@@ -63,8 +63,8 @@ impl Exec for Eager<'_> {
         *value.desc()
     }
 
-    fn keeps_narrow(&self, operands: DType) -> bool {
-        self.device.activations(operands) == DType::BF16
+    fn keeps_narrow(&self, between: Between, operands: DType) -> bool {
+        self.device.keeps_narrow(between, operands, Self::REMEMBERS)
     }
 
     fn apply<O: Op<N> + 'static, const N: usize>(&self, op: O, inputs: &[&Tensor]) -> Result<[Tensor; N]> {

@@ -15,9 +15,10 @@ pub use tape::{Sum, Tape, Var};
 pub use variant::forced_variant;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::{Device, Workspace};
+use crate::backend::{Between, Device, Workspace};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Desc, Element, Shape, Tensor};
+use std::cell::RefCell;
 
 /// What an operation needs to run: where, and with what memory.
 #[derive(Clone, Copy)]
@@ -142,6 +143,33 @@ pub struct Backward<'a, const N: usize> {
     pub grads: &'a [Option<Tensor>; N],
     /// For each input, whether its gradient is of use.
     pub wanted: &'a [bool],
+    /// What other uses of the inputs gave.
+    pub sums: &'a Sums,
+}
+
+impl<const N: usize> Backward<'_, N> {
+    /// The sum of the gradients that other uses of an input gave so far: a rule that takes it returns it with its own
+    /// added, which saves an addition's reading and writing. What no rule takes is added afterwards.
+    pub fn take_sum(&self, input: usize) -> Option<Tensor> {
+        self.sums.0.borrow_mut().get_mut(input).and_then(Option::take)
+    }
+}
+
+/// Gradients of an operation's inputs from their other uses, in order.
+#[derive(Default)]
+pub struct Sums(RefCell<Gradients>);
+
+impl Sums {
+    fn of(each: impl Iterator<Item = Option<Tensor>>) -> Sums {
+        let mut sums = Gradients::default();
+        sums.iter_mut().zip(each).for_each(|(slot, sum)| *slot = sum);
+        Sums(RefCell::new(sums))
+    }
+
+    /// Those that no rule took.
+    fn left(self) -> Gradients {
+        self.0.into_inner()
+    }
 }
 
 /// Gradients of the inputs, in order. `None` where none is wanted or none flows.
@@ -164,7 +192,7 @@ pub trait Exec {
 
     /// Whether values between layers whose factors are of type `operands` are to be bf16: where the device has operations
     /// on such values, and a tape was told that there are rules for them.
-    fn keeps_narrow(&self, operands: DType) -> bool;
+    fn keeps_narrow(&self, between: Between, operands: DType) -> bool;
 
     /// Runs an operation.
     ///

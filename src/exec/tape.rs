@@ -1,4 +1,5 @@
-use super::{Backward, Cx, Eager, Exec, Op, Param, Prepare, part};
+use super::{Backward, Cx, Eager, Exec, Op, Param, Prepare, Sums, part};
+use crate::backend::Between;
 use crate::error::{Context, Error, Result};
 use crate::tensor::{DType, Desc, Tensor};
 use std::cell::RefCell;
@@ -76,8 +77,16 @@ impl<'a, O: Op<N>, const N: usize> Step<'a> for Applied<O, N> {
         }
         let inputs: Vec<&Tensor> = self.inputs.iter().map(Var::tensor).collect();
         let wanted: Vec<bool> = self.inputs.iter().map(|v| v.place.is_some()).collect();
-        let pass = Backward { inputs: &inputs, grads: &outputs, wanted: &wanted };
+        // Of a value that is an input twice, the first has the sum.
+        let places: Vec<Option<usize>> = self.inputs.iter().map(|v| v.place).collect();
+        let sums = Sums::of(places.iter().map(|&place| grads[place?].take()));
+        let pass = Backward { inputs: &inputs, grads: &outputs, wanted: &wanted, sums: &sums };
         let found = self.op.backward(&tape.eager, &pass).context(|| format!("gradient of {}", O::NAME))?;
+        for (place, left) in places.iter().zip(sums.left()) {
+            if let (Some(place), Some(left)) = (place, left) {
+                grads[*place] = Some(left);
+            }
+        }
         for (input, grad) in self.inputs.iter().zip(found) {
             if let (Some(place), Some(grad)) = (input.place, grad) {
                 tape.accumulate(&mut grads[place], grad, input.tensor.desc())?;
@@ -283,8 +292,9 @@ impl<'a> Tape<'a> {
         Tape { checkpoints, ..self }
     }
 
-    /// The same tape, on which values between layers may be bf16, and are where factors are and the device keeps such
-    /// values: for networks all of whose operations have rules for them. Weights and their gradients are f32.
+    /// The same tape, on which values between layers may be bf16, and their gradients with them, and are where factors are
+    /// and the device gains by it: for networks all of whose operations have rules for them. Weights and their
+    /// gradients are f32.
     pub fn with_narrow_values(self) -> Tape<'a> {
         Tape { narrow: true, ..self }
     }
@@ -366,8 +376,8 @@ impl<'a> Exec for Tape<'a> {
         *value.tensor.desc()
     }
 
-    fn keeps_narrow(&self, operands: DType) -> bool {
-        self.narrow && self.eager.keeps_narrow(operands)
+    fn keeps_narrow(&self, between: Between, operands: DType) -> bool {
+        self.narrow && self.cx().device.keeps_narrow(between, operands, Self::REMEMBERS)
     }
 
     fn apply<O: Op<N> + 'static, const N: usize>(&self, op: O, inputs: &[&Var]) -> Result<[Var; N]> {

@@ -2,6 +2,7 @@ use super::config::Config;
 use super::matrix::{AsIs, Matrix};
 use super::noise::Drops;
 use super::rotary::Table;
+use crate::backend::Between;
 use crate::error::Result;
 use crate::exec::{Exec, Param};
 use crate::nn::Params;
@@ -189,7 +190,7 @@ impl Backbone {
         for (input, value) in inputs[1..].iter_mut().zip(values.iter().flatten()) {
             *input = value;
         }
-        let op = Embedding { narrow: e.keeps_narrow(self.operands) };
+        let op = Embedding { narrow: e.keeps_narrow(Between::Products, self.operands) };
         let [y] = e.apply(op, &inputs[..1 + tables.len()])?;
         Ok(y)
     }

@@ -1,3 +1,4 @@
+use crate::backend::Between;
 use crate::error::{Context, Error, Result};
 use crate::exec::{Cx, Exec, Param, Prepare};
 use crate::nn::{Params, Precision};
@@ -129,7 +130,7 @@ impl Matrix {
     }
 
     fn narrows<E: Exec>(&self, e: &E) -> bool {
-        self.narrow && e.keeps_narrow(self.pack.operands)
+        self.narrow && e.keeps_narrow(Between::Products, self.pack.operands)
     }
 
     /// x (..., k) to (..., n).

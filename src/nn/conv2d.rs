@@ -1,4 +1,5 @@
 use super::{Activation, Numerics, Params, present};
+use crate::backend::Between;
 use crate::error::Result;
 use crate::exec::{Exec, Param};
 use crate::ops::conv2d::{self, Pack, WithSums};
@@ -133,7 +134,7 @@ impl Conv2d {
             norm: norm.map(|_| conv2d::Norm { silu: true }),
             residual: skip.is_some(),
             // What no GroupNorm follows leaves the network, or is as good as its last digits.
-            narrow: self.sums && e.keeps_narrow(self.op.operands),
+            narrow: self.sums && e.keeps_narrow(Between::Convolutions, self.op.operands),
             ..self.op
         };
         let (count, inputs) = present(x, [Some(&weight), Some(&bias), norm, skip]);

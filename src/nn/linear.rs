@@ -1,4 +1,5 @@
 use super::{Params, present};
+use crate::backend::Between;
 use crate::error::Result;
 use crate::exec::{Exec, Param};
 use crate::ops::linear::{self, Activation};
@@ -10,8 +11,8 @@ pub struct Linear {
     activation: Activation,
     /// How the weight is packed; `None` to multiply it where it lies.
     pack: Option<linear::Pack>,
-    /// Whether what reads the output rounds it anyway, so that it may be bf16.
-    narrow: bool,
+    /// Where what reads the output rounds it anyway, so that it may be bf16: which layers it is between.
+    narrow: Option<Between>,
     from: usize,
     to: usize,
 }
@@ -52,7 +53,7 @@ impl Linear {
     fn of(at: &Params<'_>, weight: Param, bias: Option<Param>, from: usize, to: usize) -> Linear {
         let numerics = &at.numerics;
         let pack = (!numerics.compact).then_some(linear::Pack { operands: numerics.operands() });
-        Linear { weight, bias, activation: Activation::None, pack, narrow: false, from, to }
+        Linear { weight, bias, activation: Activation::None, pack, narrow: None, from, to }
     }
 
     /// The same layer with an activation after it.
@@ -60,10 +61,10 @@ impl Linear {
         Linear { activation, ..self }
     }
 
-    /// The same layer, whose output is a factor of what reads it: where factors are bf16, and the device keeps such
-    /// values, it is bf16 too.
-    pub fn narrow(self) -> Linear {
-        Linear { narrow: true, ..self }
+    /// The same layer, whose output is a factor of what reads it, a layer of that kind: where factors are bf16, and the
+    /// device keeps such values, it is bf16 too.
+    pub fn narrow(self, between: Between) -> Linear {
+        Linear { narrow: Some(between), ..self }
     }
 
     /// x (..., from) to (..., to).
@@ -97,7 +98,10 @@ impl Linear {
             activation: self.activation,
             residual: skip.is_some(),
             panels: self.pack.filter(|_| E::REMEMBERS),
-            narrow: self.narrow && self.pack.is_some_and(|pack| e.keeps_narrow(pack.operands)),
+            narrow: self
+                .narrow
+                .zip(self.pack)
+                .is_some_and(|(between, pack)| e.keeps_narrow(between, pack.operands)),
         };
         let (count, inputs) = present(x, [Some(&weight), bias.as_ref(), skip]);
         let [y] = e.apply(op, &inputs[..count])?;

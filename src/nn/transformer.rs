@@ -1,4 +1,5 @@
 use super::{LayerNorm, Linear, Params};
+use crate::backend::Between;
 use crate::error::Result;
 use crate::exec::Exec;
 use crate::ops::attention::Attention;
@@ -30,12 +31,13 @@ impl TransformerBlock {
         eps: f32,
     ) -> Result<Arc<TransformerBlock>> {
         let (attn, mlp) = (at.scope("attn"), at.scope("mlp"));
+        let narrow = |layer: Linear| layer.narrow(Between::Products);
         Ok(Arc::new(TransformerBlock {
             ln_1: LayerNorm::new(&at.scope("ln_1"), width, eps)?,
-            in_proj: Linear::named(&attn, "in_proj_weight", "in_proj_bias", width, 3 * width)?.narrow(),
+            in_proj: narrow(Linear::named(&attn, "in_proj_weight", "in_proj_bias", width, 3 * width)?),
             out_proj: Linear::new(&attn.scope("out_proj"), width, width)?,
             ln_2: LayerNorm::new(&at.scope("ln_2"), width, eps)?,
-            c_fc: Linear::new(&mlp.scope("c_fc"), width, hidden)?.with(Activation::Gelu).narrow(),
+            c_fc: narrow(Linear::new(&mlp.scope("c_fc"), width, hidden)?.with(Activation::Gelu)),
             c_proj: Linear::new(&mlp.scope("c_proj"), hidden, width)?,
             attention: Attention { heads, causal: false },
         }))

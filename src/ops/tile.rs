@@ -1,6 +1,7 @@
 //! What convolutions and layers spend their time in on a processor: the register tile, some rows of pixels or tokens
 //! times one panel of output channels.
 
+use crate::backend::cpu::Values;
 use crate::backend::cpu::simd::{Lanes, Simd};
 use half::bf16;
 
@@ -34,6 +35,9 @@ pub trait Operand: Lanes {
     /// Rounded to the type.
     fn narrow(x: f32) -> Self;
 
+    /// The values where they are of this type.
+    fn of(values: Values<'_>) -> Option<&[Self]>;
+
     /// A panel of f32, whole steps of rows of PANEL, in this type: as it is, or in `to`, which is as long.
     fn narrowed<'a, S: Simd>(panel: &'a [f32], to: &'a mut [Self]) -> &'a [Self];
 
@@ -54,6 +58,13 @@ impl Operand for f32 {
 
     fn narrow(x: f32) -> f32 {
         x
+    }
+
+    fn of(values: Values<'_>) -> Option<&[f32]> {
+        match values {
+            Values::F32(all) => Some(all),
+            Values::Bf16(_) => None,
+        }
     }
 
     #[inline(always)]
@@ -89,6 +100,13 @@ impl Operand for bf16 {
 
     fn narrow(x: f32) -> bf16 {
         bf16::from_f32(x)
+    }
+
+    fn of(values: Values<'_>) -> Option<&[bf16]> {
+        match values {
+            Values::F32(_) => None,
+            Values::Bf16(all) => Some(all),
+        }
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! What the CNN of encoder and decoder is built of.
 
+use crate::backend::Between;
 use crate::error::{Error, Result};
 use crate::exec::Exec;
 use crate::nn::{Activation, Conv2d, GroupNorm, Linear, Params};
@@ -34,7 +35,7 @@ impl ResnetBlock {
                 None
             } else {
                 // As narrow as what it is added to.
-                Some(Linear::conv1x1(&at.scope("nin_shortcut"), from, to)?.narrow())
+                Some(Linear::conv1x1(&at.scope("nin_shortcut"), from, to)?.narrow(Between::Convolutions))
             },
         }))
     }

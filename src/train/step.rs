@@ -294,6 +294,7 @@ impl Trainer {
         others.extend(self.state.discriminator.clone());
         let tape = Tape::new(Eager::new(&self.device, &self.workspace), &moved, add)
             .with_others(&others)
+            .with_narrow_values()
             .with_checkpoints(self.recipe.checkpoint_blocks);
         let Pass { mut terms, reconstruction, normed, codes } =
             self.network.record(&tape, pictures, adversarial)?;

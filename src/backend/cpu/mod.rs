@@ -4,10 +4,12 @@ mod isa;
 mod pool;
 pub mod simd;
 mod slices;
+mod values;
 
 pub use isa::Isa;
 pub use pool::{ParallelFn, Pool};
 pub use slices::{Parts, split};
+pub use values::{Values, Written};
 
 use crate::error::Result;
 

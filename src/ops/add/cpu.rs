@@ -1,7 +1,8 @@
-use crate::backend::cpu::simd::{Kernel, Simd};
+use crate::backend::cpu::simd::{Kernel, Lanes, Simd};
 use crate::backend::cpu::{Cpu, Parts, far};
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
+use half::bf16;
 
 /// Elements a block: three times 32 KB, and the cut does not depend on the threads.
 const BLOCK: usize = 8192;
@@ -9,18 +10,25 @@ const BLOCK: usize = 8192;
 const SHORT: usize = 256;
 
 pub(super) fn add(cpu: &Cpu, a: &Tensor, b: &Tensor, out: &mut Tensor) -> Result<()> {
-    let (a, mut b) = (a.data::<f32>()?, b.data::<f32>()?);
+    match a.dtype() {
+        DType::BF16 => add_of(cpu, bf16::ZERO, a, b, out),
+        _ => add_of(cpu, 0.0f32, a, b, out),
+    }
+}
+
+fn add_of<T: Lanes>(cpu: &Cpu, zero: T, a: &Tensor, b: &Tensor, out: &mut Tensor) -> Result<()> {
+    let (a, mut b) = (a.data::<T>()?, b.data::<T>()?);
     if a.is_empty() {
         return Ok(());
     }
-    let mut repeated = [0.0; SHORT];
+    let mut repeated = [zero; SHORT];
     // b is not empty: its extents are among a's.
     if b.len() < SHORT {
         let whole = SHORT / b.len() * b.len();
         repeated[..whole].chunks_exact_mut(b.len()).for_each(|chunk| chunk.copy_from_slice(b));
         b = &repeated[..whole];
     }
-    let parts = Parts::new(out.data_mut::<f32>()?);
+    let parts = Parts::new(out.data_mut::<T>()?);
     cpu.pool.blocks(a.len().div_ceil(BLOCK), |_, block| {
         let range = block * BLOCK..a.len().min((block + 1) * BLOCK);
         // SAFETY: one part a block.
@@ -32,15 +40,15 @@ pub(super) fn add(cpu: &Cpu, a: &Tensor, b: &Tensor, out: &mut Tensor) -> Result
 }
 
 /// a + b, where b begins at `phase` and repeats.
-struct Sum<'a> {
-    a: &'a [f32],
-    b: &'a [f32],
+struct Sum<'a, T> {
+    a: &'a [T],
+    b: &'a [T],
     phase: usize,
-    out: &'a mut [f32],
+    out: &'a mut [T],
     far: bool,
 }
 
-impl Kernel for Sum<'_> {
+impl<T: Lanes> Kernel for Sum<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
@@ -53,7 +61,7 @@ impl Kernel for Sum<'_> {
                 unsafe {
                     let (a, b) = (self.a.as_ptr().add(at + first), self.b.as_ptr().add(phase + first));
                     let out = self.out.as_mut_ptr().add(at + first);
-                    S::store_far(out, S::add(S::load_up_to(a, n), S::load_up_to(b, n)), n, self.far);
+                    T::store_far::<S>(out, S::add(T::load_n::<S>(a, n), T::load_n::<S>(b, n)), n, self.far);
                 }
             }
             at += run;

@@ -15,7 +15,7 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// The elementwise sum.
 ///
-/// Inputs: a f32 of any shape; b f32, whose shape is a suffix of a's. Output: as a. On a GPU both may be bf16.
+/// Inputs: a of any shape, f32 or bf16; b, of the same type, whose shape is a suffix of a's. Output: as a.
 #[derive(Clone, Copy, Debug)]
 pub struct Add;
 
@@ -44,7 +44,6 @@ impl Op for Add {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::add(cuda, all[0], all[1], &mut outputs[0]),
-            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::add(cpu, all[0], all[1], &mut outputs[0]),
         }
     }

@@ -10,10 +10,12 @@ use crate::backend::cpu::Parts;
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::ops::check::{dims, expect_type, inputs};
+use crate::ops::fill::converted;
 use crate::ops::group_norm::{Apply, ApplyBackward};
 use crate::ops::sum_rows::SumRows;
 use crate::ops::upsample::{FoldUpsample, Upsample};
-use crate::tensor::{DType, Desc, Tensor};
+use crate::tensor::{DType, Desc, Element, Tensor};
+use half::bf16;
 
 pub(super) fn conv2d(op: &Conv2d, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
     let dy = pass.grads[0].as_ref().ok_or_else(|| Error::internal("no gradient"))?;
@@ -21,7 +23,8 @@ pub(super) fn conv2d(op: &Conv2d, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Resu
     let g = Geometry::new(op, x.desc(), weight.desc())?;
     let mut found = Gradients::default();
     if op.residual {
-        found[pass.inputs.len() - 1] = Some(dy.clone());
+        let last = pass.inputs.len() - 1;
+        found[last] = Some(converted(e.cx(), dy, pass.inputs[last].dtype())?);
     }
     if pass.wanted[2] {
         let [sum] = e.run(&SumRows { keep: 1 }, &[dy])?;
@@ -44,10 +47,12 @@ pub(super) fn conv2d(op: &Conv2d, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Resu
         found[1] = Some(dw);
     }
     if pass.wanted[0] || (op.norm.is_some() && pass.wanted[3]) {
-        let du = input_gradient(op, &g, e, weight, dy)?;
+        let du = input_gradient(op, &g, e, weight, dy, x.dtype())?;
         if let Some(norm) = op.norm {
             let rule = ApplyBackward { silu: norm.silu };
-            let [dx, d_coefficients] = e.run(&rule, &[x, pass.inputs[3], &du])?;
+            let sum = pass.take_sum(0);
+            let all = [x, pass.inputs[3], &du, sum.as_ref().unwrap_or(x)];
+            let [dx, d_coefficients] = e.run(&rule, &all[..3 + usize::from(sum.is_some())])?;
             found[0] = Some(dx);
             found[3] = Some(d_coefficients);
         } else {
@@ -57,12 +62,20 @@ pub(super) fn conv2d(op: &Conv2d, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Resu
     Ok(found)
 }
 
-/// The gradient of what is convolved, before up-sampling.
-fn input_gradient(op: &Conv2d, g: &Geometry, e: &Eager<'_>, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
+/// The gradient of what is convolved, before up-sampling, in its type.
+fn input_gradient(
+    op: &Conv2d,
+    g: &Geometry,
+    e: &Eager<'_>,
+    weight: &Tensor,
+    dy: &Tensor,
+    dtype: DType,
+) -> Result<Tensor> {
+    let narrow = dtype == DType::BF16;
     let (height, width) = (g.h << g.up, g.w << g.up);
     #[cfg(feature = "cuda")]
     if let Device::Cuda(_) = e.cx().device {
-        let rule = super::cuda::DataGradient { geometry: *g, operands: op.operands };
+        let rule = super::cuda::DataGradient { geometry: *g, operands: op.operands, narrow };
         let [du] = e.run(&rule, &[weight, dy])?;
         return folded(g, e, du);
     }
@@ -87,7 +100,7 @@ fn input_gradient(op: &Conv2d, g: &Geometry, e: &Eager<'_>, weight: &Tensor, dy:
     let mut bias = e.cx().workspace.tensor(Desc::plain([g.c], DType::F32))?;
     bias.data_mut::<f32>()?.fill(0.0);
     let (padding, operands) = ([top, left, bottom, right], op.operands);
-    let op = Conv2d { padding, operands, ..Conv2d::same(1) };
+    let op = Conv2d { padding, operands, narrow, ..Conv2d::same(1) };
     let [du] = e.run(&op, &[&apart, &turned, &bias])?;
     folded(g, e, du)
 }
@@ -142,7 +155,7 @@ impl Op for TurnFilter {
     }
 }
 
-/// Pixels (n, h, w, c) set `stride` apart, zeros between.
+/// Pixels (n, h, w, c), f32 or bf16, set `stride` apart, zeros between.
 #[derive(Clone, Copy, Debug)]
 struct Spread {
     stride: usize,
@@ -154,26 +167,36 @@ impl Op for Spread {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
         let [n, h, w, c] = dims("x", &x)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         let apart = |size: usize| size.saturating_sub(1) * self.stride + usize::from(size > 0);
-        Ok([Desc::plain([n, apart(h), apart(w), c], DType::F32)])
+        Ok([Desc::plain([n, apart(h), apart(w), c], x.dtype)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
         let count = all[0].shape.count() as f64;
-        Cost { flops: 0.0, bytes: 4.0 * count * (1.0 + (self.stride * self.stride) as f64) }
+        let size = all[0].dtype.size() as f64;
+        Cost { flops: 0.0, bytes: size * count * (1.0 + (self.stride * self.stride) as f64) }
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {
-        let [_, h, w, c] = dims("x", all[0].desc())?;
-        let [n, rows, columns, _] = dims("output", outputs[0].desc())?;
-        let x = all[0].data::<f32>()?;
-        let parts = Parts::new(outputs[0].data_mut::<f32>()?);
+        match all[0].dtype() {
+            DType::BF16 => self.run::<bf16>(cx, all[0], &mut outputs[0]),
+            _ => self.run::<f32>(cx, all[0], &mut outputs[0]),
+        }
+    }
+}
+
+impl Spread {
+    fn run<T: Element + Default>(self, cx: Cx<'_>, x: &Tensor, out: &mut Tensor) -> Result<()> {
+        let [_, h, w, c] = dims("x", x.desc())?;
+        let [n, rows, columns, _] = dims("output", out.desc())?;
+        let x = x.data::<T>()?;
+        let parts = Parts::new(out.data_mut::<T>()?);
         cx.cpu("spreading pixels")?.pool.blocks(n * rows, |_, row| {
             let (image, y) = (row / rows, row % rows);
             // SAFETY: one part a row.
             let to = unsafe { parts.slice(row * columns * c..(row + 1) * columns * c) };
-            to.fill(0.0);
+            to.fill(T::default());
             if y.is_multiple_of(self.stride) {
                 let from = &x[(image * h + y / self.stride) * w * c..][..w * c];
                 let apart = to.chunks_mut((self.stride * c).max(1));

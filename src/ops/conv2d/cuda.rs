@@ -191,12 +191,14 @@ pub(super) fn sums(g: &Geometry, cuda: &Cuda, out: &Tensor, sums: &mut Tensor) -
 
 /// The gradient of what is convolved, after up-sampling.
 ///
-/// Inputs: the weight (k, c, r, s) and the output's gradient. Output: (n, h, w, c).
+/// Inputs: the weight (k, c, r, s) and the output's gradient, f32 or bf16. Output: (n, h, w, c).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DataGradient {
     pub geometry: Geometry,
     /// Of the products.
     pub operands: DType,
+    /// Whether the output is bf16.
+    pub narrow: bool,
 }
 
 impl Op for DataGradient {
@@ -204,7 +206,8 @@ impl Op for DataGradient {
 
     fn outputs(&self, _: &[Desc]) -> Result<[Desc; 1]> {
         let Geometry { n, h, w, c, up, .. } = self.geometry;
-        Ok([Desc::plain([n, h << up, w << up, c], DType::F32)])
+        let dtype = if self.narrow { DType::BF16 } else { DType::F32 };
+        Ok([Desc::plain([n, h << up, w << up, c], dtype)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -221,13 +224,13 @@ impl Op for DataGradient {
         let frame = Frame::new(&self.geometry, factor);
         let convert = |t| cuda.convert(cx.workspace, t, factor);
         let (weight, dy) = (turned(cuda, cx.workspace, &convert(weight)?)?, convert(dy)?);
-        if frame.own.is_none() && factor == DType::F32 {
+        if frame.own.is_none() && factor == dx.dtype() {
             return cuda.data_gradient(cx.workspace, &frame.convolution, [&weight, &dy], dx);
         }
         let mut framed = cx.workspace.tensor(Desc::plain(frame.convolution.x, factor))?;
         cuda.data_gradient(cx.workspace, &frame.convolution, [&weight, &dy], &mut framed)?;
         let Some([_, _, top, left]) = frame.own else { return cuda.convert_into(&framed, dx) };
-        let framed = cuda.convert(cx.workspace, &framed, DType::F32)?;
+        let framed = cuda.convert(cx.workspace, &framed, dx.dtype())?;
         let back = |before: usize| i32::try_from(before).map_or(i32::MIN, |before| -before);
         self::frame(cuda, &framed, dx, [back(top), back(left)])
     }

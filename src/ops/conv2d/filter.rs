@@ -7,11 +7,12 @@ use crate::backend::cpu::{Cpu, Parts};
 use crate::error::Result;
 use crate::exec::{Cost, Cx, Op, forced_variant};
 use crate::ops::check::{dims, expect_type, inputs};
+use crate::ops::fill::converted;
 use crate::ops::matmul::Product;
 use crate::tensor::{DType, Desc, Tensor};
 
-/// Inputs: what was convolved (n, h, w, c) and the output's gradient (n, oh, ow, k), both f32. Output: the weight's
-/// gradient (k, c, r, s).
+/// Inputs: what was convolved (n, h, w, c) and the output's gradient (n, oh, ow, k), each f32 or bf16. Output: the
+/// weight's gradient (k, c, r, s) f32.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FilterGradient {
     pub kernel: [usize; 2],
@@ -35,8 +36,8 @@ impl Op for FilterGradient {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [u, dy] = inputs::<2>(all)?;
-        expect_type("x", &u, &[DType::F32])?;
-        expect_type("gradient", &dy, &[DType::F32])?;
+        expect_type("x", &u, &[DType::F32, DType::BF16])?;
+        expect_type("gradient", &dy, &[DType::F32, DType::BF16])?;
         let ([_, _, _, c], [_, _, _, k]) = (dims("x", &u)?, dims("gradient", &dy)?);
         Ok([Desc::plain([k, c, self.kernel[0], self.kernel[1]], DType::F32)])
     }
@@ -73,6 +74,7 @@ impl Op for FilterGradient {
 
 impl FilterGradient {
     fn run(self, cx: Cx<'_>, cpu: &Cpu, u: &Tensor, dy: &Tensor, out: &mut Tensor) -> Result<()> {
+        let (u, dy) = (&converted(cx, u, DType::F32)?, &converted(cx, dy, DType::F32)?);
         let [_, h, w, c] = dims("x", u.desc())?;
         let [n, oh, ow, k] = dims("gradient", dy.desc())?;
         let [r, s] = self.kernel;

@@ -4,7 +4,7 @@
 use super::filter::FilterGradient;
 use super::filter_winograd::{CHANNELS, Cut, Half, POINTS, TILES, Window, back};
 use crate::backend::cpu::simd::{Kernel, Simd};
-use crate::backend::cpu::{Cpu, Parts};
+use crate::backend::cpu::{Cpu, Parts, Values};
 use crate::error::Result;
 use crate::exec::Cx;
 use crate::ops::check::dims;
@@ -111,13 +111,13 @@ pub(super) fn direct(
     if outputs == 0 {
         sums.data_mut::<f32>()?.fill(0.0);
     }
-    let (u, dy) = (u.data::<f32>()?, dy.data::<f32>()?);
+    let (u, dy) = (Values::of(u)?, Values::of(dy)?);
     // The pixel that a tap of an output sees.
     let seen = |output: usize, tap: usize| {
         let (image, y, x) = (output / (oh * ow), output / ow % oh, output % ow);
         let y = (y * rule.stride + tap / s).checked_sub(rule.top).filter(|y| *y < h)?;
         let x = (x * rule.stride + tap % s).checked_sub(rule.left).filter(|x| *x < w)?;
-        Some(&u[((image * h + y) * w + x) * c..][..c])
+        Some(((image * h + y) * w + x) * c)
     };
     for first in (0..outputs).step_by(OUTPUTS) {
         let count = OUTPUTS.min(outputs - first);
@@ -125,16 +125,19 @@ pub(super) fn direct(
         let to_grads = Parts::new(grads.data_mut::<bf16>()?);
         cpu.pool.blocks(count.div_ceil(2), |_, pair| {
             let outputs = [Some(first + 2 * pair), Some(first + 2 * pair + 1).filter(|o| *o < first + count)];
-            let gradient = |output: usize| &dy[output * k..][..k];
             cpu.isa.dispatch(Beside {
-                from: outputs.map(|output| output.map(gradient)),
+                from: dy,
+                at: outputs.map(|output| output.map(|output| output * k)),
+                there: k,
                 channels: k.next_multiple_of(LINE),
                 to: to_grads.as_ptr().wrapping_add(pair * 2 * wide),
                 groups: [LINE, 2 * LINE],
             });
             for tap in 0..taps {
                 cpu.isa.dispatch(Beside {
-                    from: outputs.map(|output| output.and_then(|output| seen(output, tap))),
+                    from: u,
+                    at: outputs.map(|output| output.and_then(|output| seen(output, tap))),
+                    there: c,
                     channels: panels * PANEL,
                     to: to_pixels.as_ptr().wrapping_add(tap * of_pixels + pair * 2 * PANEL),
                     groups: [PANEL, pairs * 2 * PANEL],
@@ -175,7 +178,11 @@ pub(super) fn direct(
 
 /// Two rows of channels side by side, zeros where there is none.
 struct Beside<'a> {
-    from: [Option<&'a [f32]>; 2],
+    from: Values<'a>,
+    /// Where the rows begin.
+    at: [Option<usize>; 2],
+    /// Channels of a row that are there.
+    there: usize,
     /// As of [`Pair`].
     channels: usize,
     to: *mut bf16,
@@ -191,9 +198,9 @@ impl Kernel for Beside<'_> {
             // SAFETY: channels are read where they are; there is room for `channels` of them, and nobody else writes there.
             unsafe {
                 let mut both = [S::splat(0.0); 2];
-                for (value, from) in both.iter_mut().zip(self.from) {
-                    if let Some(from) = from.filter(|from| first < from.len()) {
-                        *value = S::load_up_to(from.as_ptr().add(first), S::LANES.min(from.len() - first));
+                for (value, at) in both.iter_mut().zip(self.at) {
+                    if let Some(at) = at.filter(|_| first < self.there) {
+                        *value = self.from.load_n::<S>(at + first, S::LANES.min(self.there - first));
                     }
                 }
                 let to = self.to.add(first / together * group + first % together * 2);

@@ -3,13 +3,14 @@
 //! tiles, so that 36 products of matrices stand for the 144 of the definition; the sums are transformed back once.
 
 use super::filter::FilterGradient;
-use crate::backend::cpu::simd::{Kernel, Simd};
-use crate::backend::cpu::{Cpu, Parts};
+use crate::backend::cpu::simd::{Kernel, Lanes, Simd};
+use crate::backend::cpu::{Cpu, Parts, Values};
 use crate::error::Result;
 use crate::exec::Cx;
 use crate::ops::check::dims;
 use crate::ops::matmul::Product;
 use crate::tensor::{DType, Desc, Tensor};
+use half::bf16;
 use std::mem::MaybeUninit;
 
 /// The points besides 0 and infinity, as in the forward algorithm.
@@ -92,8 +93,8 @@ pub(super) fn back(cpu: &Cpu, sums: &[f32], [k, c, wide]: [usize; 3], out: &mut 
 
 /// How pictures and gradients are cut into tiles.
 pub(super) struct Cut<'a> {
-    u: &'a [f32],
-    dy: &'a [f32],
+    u: Values<'a>,
+    dy: Values<'a>,
     n: usize,
     h: usize,
     w: usize,
@@ -110,7 +111,7 @@ impl<'a> Cut<'a> {
         let [_, h, w, c] = dims("x", u.desc())?;
         let [n, oh, ow, k] = dims("gradient", dy.desc())?;
         let (top, left) = (rule.top, rule.left);
-        Ok(Cut { u: u.data()?, dy: dy.data()?, n, h, w, oh, ow, c, k, top, left })
+        Ok(Cut { u: Values::of(u)?, dy: Values::of(dy)?, n, h, w, oh, ow, c, k, top, left })
     }
 
     /// Of all pictures.
@@ -130,7 +131,8 @@ impl<'a> Cut<'a> {
         let ([image, y, x], size) = (self.place(tile), self.h * self.w * self.c);
         let before = |at: usize, before: usize| at as isize - before as isize;
         Window {
-            from: &self.u[image * size..(image + 1) * size],
+            from: self.u,
+            first: image * size,
             origin: [(before(y, self.top), self.h), (before(x, self.left), self.w)],
             channels: self.c,
             transform: Transform::Pixels,
@@ -141,7 +143,8 @@ impl<'a> Cut<'a> {
     pub fn gradients(&self, tile: usize) -> Window<'a> {
         let ([image, y, x], size) = (self.place(tile), self.oh * self.ow * self.k);
         Window {
-            from: &self.dy[image * size..(image + 1) * size],
+            from: self.dy,
+            first: image * size,
             origin: [(y as isize, self.oh), (x as isize, self.ow)],
             channels: self.k,
             transform: Transform::Gradients,
@@ -213,7 +216,9 @@ impl<V: Copy, const N: usize> Half<V, N> {
 /// What of a picture is transformed.
 #[derive(Clone, Copy)]
 pub(super) struct Window<'a> {
-    pub from: &'a [f32],
+    pub from: Values<'a>,
+    /// The picture's first element.
+    pub first: usize,
     /// Of rows and of columns: where the window begins, and how many there are.
     pub origin: [(isize, usize); 2],
     pub channels: usize,
@@ -227,20 +232,40 @@ impl Window<'_> {
     /// That of [`Simd`]; the channels are there.
     #[inline(always)]
     pub unsafe fn columns<S: Simd, const N: usize>(&self, first: usize, n: usize, half: &mut Half<S::V, N>) {
+        let at = self.first + first;
+        // SAFETY: the caller's.
+        unsafe {
+            match self.from {
+                Values::F32(from) => self.columns_of::<S, f32, N>(from[at..].as_ptr(), n, half),
+                Values::Bf16(from) => self.columns_of::<S, bf16, N>(from[at..].as_ptr(), n, half),
+            }
+        }
+    }
+
+    /// The same of channels that `from` is the first pixel of.
+    ///
+    /// # Safety
+    /// As of [`Window::columns`].
+    #[inline(always)]
+    unsafe fn columns_of<S: Simd, T: Lanes, const N: usize>(
+        &self,
+        from: *const T,
+        n: usize,
+        half: &mut Half<S::V, N>,
+    ) {
         let [(top, h), (left, w)] = self.origin;
         let within = |at: isize, size: usize| at >= 0 && at as usize + N <= size;
         let line = w * self.channels;
         // SAFETY: pixels lie inside the picture, the channels are the caller's.
         unsafe {
             if within(top, h) && within(left, w) && n == S::LANES {
-                let corner =
-                    self.from.as_ptr().add((top as usize * w + left as usize) * self.channels + first);
+                let corner = from.add((top as usize * w + left as usize) * self.channels);
                 for j in 0..N {
                     let p = corner.add(j * self.channels);
                     let mut column = [S::splat(0.0); N];
                     for (i, value) in column.iter_mut().enumerate() {
                         let p = p.add(i * line);
-                        *value = S::load(p);
+                        *value = T::load::<S>(p);
                         // Of the tiles after the next: a line of a pixel here and there is nothing that a processor
                         // would foresee.
                         S::prefetch_second(p.wrapping_add(8 * self.channels).cast());
@@ -255,8 +280,7 @@ impl Window<'_> {
                 if let Some(x) = inside(left + j as isize, w) {
                     for (i, value) in column.iter_mut().enumerate() {
                         if let Some(y) = inside(top + i as isize, h) {
-                            *value =
-                                S::load_up_to(self.from.as_ptr().add((y * w + x) * self.channels + first), n);
+                            *value = T::load_n::<S>(from.add((y * w + x) * self.channels), n);
                         }
                     }
                 }

@@ -33,7 +33,7 @@ pub struct Norm {
 ///
 /// Inputs: x (n, h, w, c) f32; weight (k, c, r, s), plain f32 or made by [`Pack`]; bias (k) f32; then, as
 /// configured, the coefficients (n, 2, c) f32 of [`super::group_norm::Coefficients`] and the residual, shaped as the
-/// output, f32. Output: (n, oh, ow, k) f32. On a GPU x and the residual may be bf16, and so is the output if `narrow`.
+/// output. Output: (n, oh, ow, k). x and the residual are f32 or bf16; the output is bf16 if `narrow`, else f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2d {
     /// Step between outputs, at least 1.
@@ -50,7 +50,7 @@ pub struct Conv2d {
     pub operands: DType,
     /// Of the weight's gradient: likewise.
     pub gradient: DType,
-    /// Whether the output is bf16: on a GPU, where nothing is remembered for the rule.
+    /// Whether the output is bf16.
     pub narrow: bool,
 }
 
@@ -145,16 +145,6 @@ impl Geometry {
     }
 }
 
-/// What the processor computes is f32.
-fn on_processor(op: &Conv2d, cx: Cx<'_>, all: &[&Tensor]) -> Result<()> {
-    let residual = *all.last().filter(|_| op.residual).unwrap_or(&all[0]);
-    match [all[0], residual].into_iter().find(|t| t.dtype() != DType::F32) {
-        Some(narrow) => Err(cx.unsupported("conv2d", narrow.desc())),
-        None if op.narrow => Err(cx.unsupported("conv2d", &Desc { dtype: DType::BF16, ..*all[0].desc() })),
-        None => Ok(()),
-    }
-}
-
 impl Op for Conv2d {
     const NAME: &'static str = "conv2d";
 
@@ -206,10 +196,7 @@ impl Op for Conv2d {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(self, &g, cx, cuda, all, &mut outputs[0]),
-            Device::Cpu(cpu) => {
-                on_processor(self, cx, all)?;
-                cpu::forward(self, &g, cx, cpu, all, &mut outputs[0], None)
-            }
+            Device::Cpu(cpu) => cpu::forward(self, &g, cx, cpu, all, &mut outputs[0], None),
         }
     }
 
@@ -243,10 +230,7 @@ impl Op<2> for WithSums {
                 cuda::forward(&self.0, &g, cx, cuda, all, out)?;
                 cuda::sums(&g, cuda, out, sums)
             }
-            Device::Cpu(cpu) => {
-                on_processor(&self.0, cx, all)?;
-                cpu::forward(&self.0, &g, cx, cpu, all, out, Some(sums))
-            }
+            Device::Cpu(cpu) => cpu::forward(&self.0, &g, cx, cpu, all, out, Some(sums)),
         }
     }
 
@@ -254,7 +238,7 @@ impl Op<2> for WithSums {
     fn backward(&self, e: &Eager<'_>, pass: &Backward<'_, 2>) -> Result<Gradients> {
         let [grad, _] = pass.grads;
         let grads = [grad.clone()];
-        let pass = Backward { inputs: pass.inputs, grads: &grads, wanted: pass.wanted };
+        let pass = Backward { inputs: pass.inputs, grads: &grads, wanted: pass.wanted, sums: pass.sums };
         self.0.backward(e, &pass)
     }
 }

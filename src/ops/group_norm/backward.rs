@@ -2,7 +2,7 @@
 //! x by way of mean and variance, flows an affine function of x again, so that the forward's own [`Apply`]
 //! computes it.
 
-use super::{Apply, Coefficients, cpu};
+use super::{Apply, Coefficients, also, cpu};
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
@@ -10,8 +10,8 @@ use crate::ops::check::{dims, expect, expect_type, inputs};
 use crate::ops::fill::filled;
 use crate::tensor::{DType, Desc, Tensor};
 
-/// Inputs: x (n, h, w, c), coefficients (n, 2, c), gradient of the output, as x. Outputs: gradients of x and of
-/// the coefficients.
+/// Inputs: x (n, h, w, c) f32 or bf16, coefficients (n, 2, c), gradient of the output, as x; a fourth, as x, is added to
+/// x's gradient. Outputs: gradients of x, as x, and of the coefficients.
 #[derive(Clone, Copy, Debug)]
 pub struct ApplyBackward {
     /// As in [`Apply`].
@@ -22,17 +22,20 @@ impl Op<2> for ApplyBackward {
     const NAME: &'static str = "group_norm";
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 2]> {
-        let [x, coefficients, grad] = inputs::<3>(all)?;
+        let (first, added) = all.split_at(all.len().min(3));
+        let [x, coefficients, grad] = inputs::<3>(first)?;
         let [n, _, _, c] = dims("x", &x)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         expect("coefficients", &coefficients, &[n, 2, c], DType::F32)?;
-        expect("gradient", &grad, &x.shape, DType::F32)?;
+        expect("gradient", &grad, &x.shape, x.dtype)?;
+        also(&x, added)?;
         Ok([x, coefficients])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
         let count = all[0].shape.count() as f64;
-        Cost { flops: if self.silu { 24.0 } else { 5.0 } * count, bytes: 12.0 * count }
+        let bytes = (all.len() * all[0].dtype.size()) as f64 * count;
+        Cost { flops: if self.silu { 24.0 } else { 5.0 } * count, bytes }
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 2]) -> Result<()> {
@@ -121,11 +124,16 @@ impl CoefficientsBackward {
 
 pub(super) fn apply(op: &Apply, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
     let grad = pass.grads[0].as_ref().ok_or_else(|| Error::internal("no gradient"))?;
+    let (x, sum) = (pass.inputs[0], pass.take_sum(0));
+    let all = [x, pass.inputs[1], grad, sum.as_ref().unwrap_or(x)];
     let [dx, d_coefficients] =
-        e.run(&ApplyBackward { silu: op.silu }, &[pass.inputs[0], pass.inputs[1], grad])?;
+        e.run(&ApplyBackward { silu: op.silu }, &all[..3 + usize::from(sum.is_some())])?;
     let mut found = Gradients::default();
     found[0] = Some(dx);
     found[1] = Some(d_coefficients);
+    if pass.inputs.len() > 2 {
+        found[2] = Some(grad.clone());
+    }
     Ok(found)
 }
 
@@ -143,7 +151,8 @@ impl Coefficients {
     pub fn unit(&self, e: &Eager<'_>, all: &[&Tensor]) -> Result<Tensor> {
         let weight = *all[1].desc();
         let (one, zero) = (filled(e.cx(), weight, 1.0)?, filled(e.cx(), weight, 0.0)?);
-        let [unit] = e.run(self, &[all[0], &one, &zero])?;
+        let sums = *all.last().unwrap_or(&all[0]);
+        let [unit] = e.run(self, &[all[0], &one, &zero, sums][..all.len().min(4)])?;
         Ok(unit)
     }
 
@@ -164,7 +173,9 @@ impl Coefficients {
         let [affine, d_weight, d_bias] = e.run(&rule, &[unit, pass.inputs[1], grad])?;
         let mut found = Gradients::default();
         if pass.wanted[0] {
-            let [dx] = e.run(&Apply { silu: false }, &[pass.inputs[0], &affine])?;
+            let (x, sum) = (pass.inputs[0], pass.take_sum(0));
+            let all = [x, &affine, sum.as_ref().unwrap_or(x)];
+            let [dx] = e.run(&Apply { silu: false }, &all[..2 + usize::from(sum.is_some())])?;
             found[0] = Some(dx);
         }
         found[1] = Some(d_weight);

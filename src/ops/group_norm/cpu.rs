@@ -135,6 +135,7 @@ fn apply_to<T: Lanes>(op: &Apply, cpu: &Cpu, inputs: &[&Tensor], out: &mut Tenso
     if x.is_empty() {
         return Ok(());
     }
+    let added = inputs.get(2).map(|t| t.data::<T>()).transpose()?;
     let blocks = (h * w).div_ceil(BLOCK);
     let parts = Parts::new(out.data_mut::<T>()?);
     cpu.pool.blocks(n * blocks, |_, index| {
@@ -144,13 +145,15 @@ fn apply_to<T: Lanes>(op: &Apply, cpu: &Cpu, inputs: &[&Tensor], out: &mut Tenso
         // SAFETY: one part a block.
         let y = unsafe { parts.slice(range.clone()) };
         let (scale, shift) = coefficients[image * 2 * c..][..2 * c].split_at(c);
-        cpu.isa.dispatch(Affine { x: &x[range], y, scale, shift, silu: op.silu, far: far(x.len()) });
+        let added = added.map(|all| &all[range.clone()]);
+        cpu.isa.dispatch(Affine { x: &x[range], added, y, scale, shift, silu: op.silu, far: far(x.len()) });
     });
     Ok(())
 }
 
 struct Affine<'a, T> {
     x: &'a [T],
+    added: Option<&'a [T]>,
     y: &'a mut [T],
     scale: &'a [f32],
     shift: &'a [f32],
@@ -163,10 +166,10 @@ impl<T: Lanes> Kernel for Affine<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let c = self.scale.len();
-        for (x, y) in self.x.chunks_exact(c).zip(self.y.chunks_exact_mut(c)) {
+        for (row, (x, y)) in self.x.chunks_exact(c).zip(self.y.chunks_exact_mut(c)).enumerate() {
             for first in (0..c).step_by(S::LANES) {
                 let n = S::LANES.min(c - first);
-                // SAFETY: `first + n <= c`, the length of all four slices.
+                // SAFETY: `first + n <= c`, the length of all four slices; what is added is as long as x.
                 unsafe {
                     let v = T::load_n::<S>(x.as_ptr().add(first), n);
                     let scale = S::load_up_to(self.scale.as_ptr().add(first), n);
@@ -174,6 +177,9 @@ impl<T: Lanes> Kernel for Affine<'_, T> {
                     let mut v = S::fma(v, scale, shift);
                     if self.silu {
                         v = math::silu::<S>(v);
+                    }
+                    if let Some(added) = self.added {
+                        v = S::add(v, T::load_n::<S>(added.as_ptr().add(row * c + first), n));
                     }
                     T::store_far::<S>(y.as_mut_ptr().add(first), v, n, self.far);
                 }
@@ -193,13 +199,27 @@ pub(super) fn apply_backward(
     inputs: &[&Tensor],
     outputs: &mut [Tensor; 2],
 ) -> Result<()> {
+    match inputs[0].dtype() {
+        DType::BF16 => apply_backward_to::<bf16>(op, cx, cpu, inputs, outputs),
+        _ => apply_backward_to::<f32>(op, cx, cpu, inputs, outputs),
+    }
+}
+
+fn apply_backward_to<T: Lanes>(
+    op: &ApplyBackward,
+    cx: Cx<'_>,
+    cpu: &Cpu,
+    inputs: &[&Tensor],
+    outputs: &mut [Tensor; 2],
+) -> Result<()> {
     let [n, h, w, c] = dims(inputs[0])?;
-    let (x, coefficients) = (inputs[0].data::<f32>()?, inputs[1].data::<f32>()?);
-    let grad = inputs[2].data::<f32>()?;
+    let (x, coefficients) = (inputs[0].data::<T>()?, inputs[1].data::<f32>()?);
+    let grad = inputs[2].data::<T>()?;
+    let added = inputs.get(3).map(|t| t.data::<T>()).transpose()?;
     let [dx, sums] = outputs;
     let blocks = (h * w).div_ceil(BLOCK);
     let mut partial = cx.workspace.tensor(Desc::plain([n, blocks, 2, c], DType::F32))?;
-    let (parts, partials) = (Parts::new(dx.data_mut::<f32>()?), Parts::new(partial.data_mut::<f32>()?));
+    let (parts, partials) = (Parts::new(dx.data_mut::<T>()?), Parts::new(partial.data_mut::<f32>()?));
     cpu.pool.blocks(n * blocks, |_, index| {
         let (image, block) = (index / blocks, index % blocks);
         let at = |block: usize| (image * h * w + (block * BLOCK).min(h * w)) * c;
@@ -210,8 +230,9 @@ pub(super) fn apply_backward(
         sums.fill(0.0);
         let (scale, shift) = coefficients[image * 2 * c..][..2 * c].split_at(c);
         let far = far(x.len());
+        let added = added.map(|all| &all[range.clone()]);
         let (x, grad) = (&x[range.clone()], &grad[range]);
-        cpu.isa.dispatch(AffineBackward { x, grad, scale, shift, silu: op.silu, dx, sums, far });
+        cpu.isa.dispatch(AffineBackward { x, grad, added, scale, shift, silu: op.silu, dx, sums, far });
     });
     let partial = partial.data::<f32>()?;
     for (image, sums) in sums.data_mut::<f32>()?.chunks_exact_mut((2 * c).max(1)).enumerate() {
@@ -223,18 +244,19 @@ pub(super) fn apply_backward(
     Ok(())
 }
 
-struct AffineBackward<'a> {
-    x: &'a [f32],
-    grad: &'a [f32],
+struct AffineBackward<'a, T> {
+    x: &'a [T],
+    grad: &'a [T],
+    added: Option<&'a [T]>,
     scale: &'a [f32],
     shift: &'a [f32],
     silu: bool,
-    dx: &'a mut [f32],
+    dx: &'a mut [T],
     sums: &'a mut [f32],
     far: bool,
 }
 
-impl Kernel for AffineBackward<'_> {
+impl<T: Lanes> Kernel for AffineBackward<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self) {
@@ -257,13 +279,13 @@ impl Kernel for AffineBackward<'_> {
     }
 }
 
-impl AffineBackward<'_> {
+impl<T: Lanes> AffineBackward<'_, T> {
     /// `count` channels from `first` on, N vectors; returns how many.
     #[inline(always)]
     unsafe fn channels<S: Simd, const N: usize>(&mut self, first: usize, count: usize) -> usize {
         let c = self.scale.len();
         let of = |i: usize| S::LANES.min(count - i * S::LANES);
-        // SAFETY: `first + count <= c`, and each row of x, grad and dx has c elements.
+        // SAFETY: `first + count <= c`, and each row of x, grad, what is added, and dx has c elements.
         unsafe {
             let zero = S::splat(0.0);
             let (mut scale, mut shift) = ([zero; N], [zero; N]);
@@ -275,8 +297,8 @@ impl AffineBackward<'_> {
             for row in (first..self.x.len()).step_by(c) {
                 for i in 0..N {
                     let at = row + i * S::LANES;
-                    let x = S::load_up_to(self.x.as_ptr().add(at), of(i));
-                    let mut d = S::load_up_to(self.grad.as_ptr().add(at), of(i));
+                    let x = T::load_n::<S>(self.x.as_ptr().add(at), of(i));
+                    let mut d = T::load_n::<S>(self.grad.as_ptr().add(at), of(i));
                     if self.silu {
                         // (v s(v))' = s (1 + v (1 - s)) with s the logistic function.
                         let v = S::fma(x, scale[i], shift[i]);
@@ -284,7 +306,11 @@ impl AffineBackward<'_> {
                         let slope = S::fma(v, S::sub(S::splat(1.0), s), S::splat(1.0));
                         d = S::mul(d, S::mul(s, slope));
                     }
-                    S::store_far(self.dx.as_mut_ptr().add(at), S::mul(d, scale[i]), of(i), self.far);
+                    let dx = match self.added {
+                        Some(added) => S::fma(d, scale[i], T::load_n::<S>(added.as_ptr().add(at), of(i))),
+                        None => S::mul(d, scale[i]),
+                    };
+                    T::store_far::<S>(self.dx.as_mut_ptr().add(at), dx, of(i), self.far);
                     sum_x[i] = S::fma(d, x, sum_x[i]);
                     sum[i] = S::add(sum[i], d);
                 }

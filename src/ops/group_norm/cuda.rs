@@ -58,8 +58,9 @@ pub(super) fn apply(op: &Apply, cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out: &
     let name = kernel(cx, all[0], ["fqgan_group_norm_apply_f32", "fqgan_group_norm_apply_bf16"])?;
     let tile = Tile::new(c, all[0].dtype().size());
     let (x, coefficients) = (Arg::read(all[0])?, Arg::read(all[1])?);
+    let added = all.get(2).map_or(Ok(Arg::NONE), |t| Arg::read(t))?;
     let silu = i32::from(op.silu).into();
-    let args = [x, coefficients, Arg::write(out)?, int(h * w)?, int(tile.rows())?, int(c)?, silu];
+    let args = [x, coefficients, added, Arg::write(out)?, int(h * w)?, int(tile.rows())?, int(c)?, silu];
     cuda.launch(name, tile.launch(h * w, tile.rows(), n), &args)
 }
 
@@ -78,6 +79,7 @@ pub(super) fn apply_backward(
         Arg::read(all[0])?,
         Arg::read(all[1])?,
         Arg::read(all[2])?,
+        all.get(3).map_or(Ok(Arg::NONE), |t| Arg::read(t))?,
         Arg::write(dx)?,
         Arg::write(&mut part)?,
         int(h * w)?,
@@ -85,8 +87,9 @@ pub(super) fn apply_backward(
         int(c)?,
         i32::from(op.silu).into(),
     ];
-    let tile = Tile::new(c, 4);
-    cuda.launch("fqgan_group_norm_apply_backward_f32", tile.launch(h * w, PART, n), &args)?;
+    let tile = Tile::new(c, all[0].dtype().size());
+    let names = ["fqgan_group_norm_apply_backward_f32", "fqgan_group_norm_apply_backward_bf16"];
+    cuda.launch(kernel(cx, all[0], names)?, tile.launch(h * w, PART, n), &args)?;
     let args = [Arg::read(&part)?, Arg::write(sums)?, int(parts)?, int(2 * c)?];
     cuda.launch("fqgan_group_norm_parts_f32", Launch::over(2 * c, GROUP).rows(n), &args)
 }

@@ -79,9 +79,18 @@ impl Op for Coefficients {
     }
 }
 
+/// What is added to the result, if anything: one input as x.
+fn also(x: &Desc, added: &[Desc]) -> Result<()> {
+    match added {
+        [] => Ok(()),
+        [added] => expect("what is added", added, &x.shape, x.dtype),
+        _ => Err(Error::internal(format!("{} inputs too many", added.len() - 1))),
+    }
+}
+
 /// Scale and shift, with SiLU after them or not.
 ///
-/// Inputs: x (n, h, w, c) f32 or bf16, coefficients (n, 2, c) f32. Output: as x.
+/// Inputs: x (n, h, w, c) f32 or bf16, coefficients (n, 2, c) f32; a third, as x, is added to the result. Output: as x.
 #[derive(Clone, Copy, Debug)]
 pub struct Apply {
     /// x * sigmoid(x) of the normalised value.
@@ -92,17 +101,19 @@ impl Op for Apply {
     const NAME: &'static str = "group_norm";
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
-        let [x, coefficients] = inputs::<2>(all)?;
+        let (first, added) = all.split_at(all.len().min(2));
+        let [x, coefficients] = inputs::<2>(first)?;
         let [n, _, _, c] = dims("x", &x)?;
         expect_type("x", &x, &[DType::F32, DType::BF16])?;
         expect("coefficients", &coefficients, &[n, 2, c], DType::F32)?;
+        also(&x, added)?;
         Ok([x])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
         let count = all[0].shape.count();
         let each = if self.silu { 16.0 } else { 2.0 };
-        Cost { flops: each * count as f64, bytes: 2.0 * (count * all[0].dtype.size()) as f64 }
+        Cost { flops: each * count as f64, bytes: (all.len() * count * all[0].dtype.size()) as f64 }
     }
 
     fn forward(&self, cx: Cx<'_>, all: &[&Tensor], outputs: &mut [Tensor; 1]) -> Result<()> {

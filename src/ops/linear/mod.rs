@@ -15,6 +15,7 @@ mod pack;
 pub use pack::Pack;
 
 use super::check::{expect, expect_type};
+use super::fill::{converted, through_f32};
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
@@ -40,7 +41,8 @@ pub enum Activation {
 ///
 /// Inputs: x (..., k) f32; weight (n, k) plain f32, bf16, f16 or i8, or made by [`Pack`]; for i8, a scale (n) f32 that
 /// each output's row is multiplied with; bias (n) f32 if `bias`; residual (..., n) f32 if `residual`.
-/// Output: (..., n) f32. On a GPU x and the residual may be bf16, and so is the output if `narrow`.
+/// Output: (..., n) f32. x and the residual may be bf16, and so is the output if `narrow`; a processor widens and rounds
+/// such values in steps of their own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Linear {
     /// Applied to x W^T + bias.
@@ -52,7 +54,7 @@ pub struct Linear {
     /// How a plain weight of f32 is put into panels as it is used, if it is: there are many rows of x, and the weight is
     /// another in the next call. Its sums are then those of a packed weight, and the rule's have the same operands.
     pub panels: Option<Pack>,
-    /// Whether the output is bf16: on a GPU, where nothing is remembered for the rule.
+    /// Whether the output is bf16.
     pub narrow: bool,
 }
 
@@ -127,12 +129,18 @@ impl Op for Linear {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::linear(self, cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => {
-                let residual = *all.last().filter(|_| self.residual).unwrap_or(&all[0]);
-                let of = [all[0], residual, &outputs[0]];
-                if let Some(narrow) = of.into_iter().find(|t| t.dtype() != DType::F32) {
-                    return Err(cx.unsupported(Self::NAME, narrow.desc()));
+                let last = all.len() - 1;
+                let mut wide = all.to_vec();
+                let (x, residual);
+                if all[0].dtype() != DType::F32 {
+                    x = converted(cx, all[0], DType::F32)?;
+                    wide[0] = &x;
                 }
-                cpu::linear(self, cx, cpu, all, &mut outputs[0])
+                if self.residual && all[last].dtype() != DType::F32 {
+                    residual = converted(cx, all[last], DType::F32)?;
+                    wide[last] = &residual;
+                }
+                through_f32(cx, &mut outputs[0], |out| cpu::linear(self, cx, cpu, &wide, out))
             }
         }
     }

@@ -6,6 +6,7 @@ mod panels;
 pub(in crate::ops) use cpu::Product;
 
 use super::check::{dims, expect_type, inputs};
+use super::fill::{converted, through_f32};
 use crate::backend::Device;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::{Product as Gemm, Side};
@@ -15,15 +16,15 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// a b, or a^T b.
 ///
-/// Inputs: a (m, k), or (k, m) if turned; b (k, n); both f32. Output: (m, n) f32. On a GPU either may be bf16, and so is
-/// the output if `narrow`.
+/// Inputs: a (m, k), or (k, m) if turned; b (k, n); each f32 or bf16. Output: (m, n) f32, or bf16 if `narrow`. A
+/// processor widens and rounds values of bf16 in steps of their own.
 #[derive(Clone, Copy, Debug)]
 pub struct MatMul {
     /// Whether a is turned.
     pub transpose_a: bool,
     /// F32; or BF16: both are rounded where the processor has instructions for it, and products summed in f32.
     pub operands: DType,
-    /// Whether the output is bf16: on a GPU.
+    /// Whether the output is bf16.
     pub narrow: bool,
 }
 
@@ -67,11 +68,8 @@ impl Op for MatMul {
                 cuda.multiply(product, out)
             }
             Device::Cpu(cpu) => {
-                let of = [all[0], all[1], &outputs[0]];
-                if let Some(narrow) = of.into_iter().find(|t| t.dtype() != DType::F32) {
-                    return Err(cx.unsupported(Self::NAME, narrow.desc()));
-                }
-                panels::forward(self, cx, cpu, all, &mut outputs[0])
+                let (a, b) = (converted(cx, all[0], DType::F32)?, converted(cx, all[1], DType::F32)?);
+                through_f32(cx, &mut outputs[0], |out| panels::forward(self, cx, cpu, &[&a, &b], out))
             }
         }
     }

@@ -1,14 +1,15 @@
 use crate::backend::cpu::simd::{Kernel, Simd};
-use crate::backend::cpu::{Cpu, Parts};
+use crate::backend::cpu::{Cpu, Parts, Values};
 use crate::error::Result;
 use crate::exec::Cx;
 use crate::tensor::{DType, Desc, Tensor};
+use std::ops::Range;
 
 /// Rows a block: short enough for f32 sums, and the cut does not depend on the threads.
 const BLOCK: usize = 256;
 
 pub(super) fn forward(cx: Cx<'_>, cpu: &Cpu, x: &Tensor, out: &mut Tensor) -> Result<()> {
-    let x = x.data::<f32>()?;
+    let x = Values::of(x)?;
     let out = out.data_mut::<f32>()?;
     let c = out.len();
     let rows = x.len().checked_div(c).unwrap_or(0);
@@ -18,7 +19,7 @@ pub(super) fn forward(cx: Cx<'_>, cpu: &Cpu, x: &Tensor, out: &mut Tensor) -> Re
     cpu.pool.blocks(blocks, |_, block| {
         // SAFETY: one part a block.
         let sums = unsafe { parts.slice(block * c..(block + 1) * c) };
-        cpu.isa.dispatch(Sums { rows: &x[block * BLOCK * c..rows.min((block + 1) * BLOCK) * c], sums });
+        cpu.isa.dispatch(Sums { x, rows: block * BLOCK..rows.min((block + 1) * BLOCK), sums });
     });
     reduce(partial.data::<f32>()?, out);
     Ok(())
@@ -33,7 +34,8 @@ pub(in crate::ops) fn reduce(partial: &[f32], out: &mut [f32]) {
 }
 
 struct Sums<'a> {
-    rows: &'a [f32],
+    x: Values<'a>,
+    rows: Range<usize>,
     sums: &'a mut [f32],
 }
 
@@ -44,11 +46,11 @@ impl Kernel for Sums<'_> {
         let c = self.sums.len();
         for first in (0..c).step_by(S::LANES) {
             let n = S::LANES.min(c - first);
-            // SAFETY: `first + n <= c`, and each row has c elements.
+            // SAFETY: `first + n <= c`, each row has c elements, and the rows are there.
             unsafe {
                 let mut sum = S::splat(0.0);
-                for row in self.rows.chunks_exact(c) {
-                    sum = S::add(sum, S::load_up_to(row.as_ptr().add(first), n));
+                for row in self.rows.clone() {
+                    sum = S::add(sum, self.x.load_n::<S>(row * c + first, n));
                 }
                 S::store_up_to(self.sums.as_mut_ptr().add(first), sum, n);
             }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::exec::{Cost, Cx, Op};
 use crate::tensor::{DType, Desc, Shape, Tensor};
 
-/// The sum over the leading axes. Input: (..., shape) f32, or on a GPU bf16. Output: shape f32.
+/// The sum over the leading axes. Input: (..., shape) f32 or bf16. Output: shape f32.
 #[derive(Clone, Copy, Debug)]
 pub struct SumRows {
     /// How many of the last axes stay.
@@ -41,7 +41,6 @@ impl Op for SumRows {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(cx, cuda, all[0], &mut outputs[0]),
-            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::forward(cx, cpu, all[0], &mut outputs[0]),
         }
     }

@@ -9,7 +9,6 @@ use crate::backend::cpu::{Parts, split};
 use crate::error::Result;
 use crate::exec::Cx;
 use crate::ops::tile::{Operand, PANEL, Sink, Taps, panel};
-use crate::tensor::DType;
 use std::ops::Range;
 
 /// Below this many channels the taps of a pixel are copied side by side.
@@ -93,7 +92,7 @@ pub fn forward<O: Operand>(job: &Job<'_>, cx: Cx<'_>) -> Result<()> {
     let g = &job.g;
     let weight = job.weights::<O>()?;
     // A 1x1 convolution of plain pixels is a product of matrices: one long row of pixels.
-    let in_place = O::DTYPE == DType::F32
+    let in_place = O::of(job.x).is_some()
         && g.r * g.s == 1
         && g.stride == 1
         && g.up == 0
@@ -154,9 +153,8 @@ impl<O: Operand> Kernel for Block<'_, O> {
         let [rows, cols] = self.size;
         let mut taps = Taps { r: g.r, s: g.s, c: g.c, row: 0, col: g.c };
         let (mut base, mut down, mut right);
-        if self.plan.in_place {
-            // Only where operands are what x has.
-            base = job.x[self.at[1] * g.c..].as_ptr().cast::<O>();
+        if let Some(x) = O::of(job.x).filter(|_| self.plan.in_place) {
+            base = x[self.at[1] * g.c..].as_ptr();
             (down, right) = (0, g.c);
         } else {
             // SAFETY: every bit pattern is an operand.
@@ -231,23 +229,20 @@ impl<S: Simd> Sink<S> for Store<'_> {
         let count = (v.len() * S::LANES).min(self.width - column);
         let (y, x) = self.in_row.of(row);
         let at = (self.pixel + y * self.ow + x) * k + channel;
-        // SAFETY: each output belongs to one block, and a block's panels are its own.
-        let out = unsafe { self.job.out.slice(at..at + count) };
         let bias = &self.job.bias[channel..channel + count];
-        let residual = self.job.residual.map(|r| &r[at..at + count]);
         for (i, &v) in v.iter().enumerate() {
             let first = i * S::LANES;
             if first >= count {
                 return;
             }
             let n = S::LANES.min(count - first);
-            // SAFETY: `first + n <= count`, the length of all three.
+            // SAFETY: `first + n <= count`; each output belongs to one block, and a block's panels are its own.
             unsafe {
                 let mut v = S::add(v, S::load_up_to(bias.as_ptr().add(first), n));
-                if let Some(r) = residual {
-                    v = S::add(v, S::load_up_to(r.as_ptr().add(first), n));
+                if let Some(residual) = self.job.residual {
+                    v = S::add(v, residual.load_n::<S>(at + first, n));
                 }
-                S::store_far(out.as_mut_ptr().add(first), v, n, self.far);
+                self.job.out.store_far::<S>(at + first, v, n, self.far);
             }
         }
     }

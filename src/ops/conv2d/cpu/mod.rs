@@ -14,7 +14,7 @@ pub use winograd::late_takes;
 
 use super::pack::packed;
 use super::{Conv2d, Geometry, Pack, SUMS, Variant};
-use crate::backend::cpu::{Cpu, Parts, far};
+use crate::backend::cpu::{Cpu, Parts, Values, Written, far};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
 use crate::ops::tile::Operand;
@@ -25,14 +25,14 @@ use half::bf16;
 struct Job<'a> {
     g: Geometry,
     cpu: &'a Cpu,
-    x: &'a [f32],
+    x: Values<'a>,
     weight: &'a Tensor,
     bias: &'a [f32],
     /// (n, 2, c): scale and shift.
     coefficients: Option<&'a [f32]>,
     silu: bool,
-    residual: Option<&'a [f32]>,
-    out: Parts<'a, f32>,
+    residual: Option<Values<'a>>,
+    out: Written<'a>,
     /// (n, parts, SUMS, k), where the variant gathers them.
     sums: Option<Parts<'a, f32>>,
 }
@@ -71,26 +71,23 @@ pub fn forward(
     };
     let own = beside.as_mut().map(|t| t.data_mut::<f32>()).transpose()?;
     let mut rest = inputs[3..].iter();
-    let mut next = |present: bool| {
-        let input = if present { rest.next() } else { None };
-        input.map(|t| t.data::<f32>()).transpose()
-    };
+    let mut next = |present: bool| if present { rest.next() } else { None };
     let job = Job {
         g: *g,
         cpu,
-        x: inputs[0].data()?,
+        x: Values::of(inputs[0])?,
         weight,
         bias: inputs[2].data()?,
-        coefficients: next(op.norm.is_some())?,
+        coefficients: next(op.norm.is_some()).map(|t| t.data()).transpose()?,
         silu: op.norm.is_some_and(|n| n.silu),
-        residual: next(op.residual)?,
-        out: Parts::new(out.data_mut()?),
+        residual: next(op.residual).map(|t| Values::of(t)).transpose()?,
+        out: Written::of(out)?,
         sums: own.or(sums.as_deref_mut().filter(|_| gathers)).map(Parts::new),
     };
     run(&job, variant, cx)?;
     match (sums.filter(|_| !gathers), beside) {
         (Some(sums), Some(own)) => sums::take(g, own.data()?, sums),
-        (Some(sums), None) => sums::fill(g, cpu, out.data()?, sums),
+        (Some(sums), None) => sums::fill(g, cpu, Values::of(out)?, sums),
         (None, _) => {}
     }
     Ok(())

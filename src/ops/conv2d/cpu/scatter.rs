@@ -78,14 +78,12 @@ impl Kernel for Block<'_> {
         let [rows, cols] = self.size;
         for y in 0..rows {
             let first = ((self.image * g.oh + self.at[0] + y) * g.ow + self.at[1]) * g.k;
-            let count = cols * g.k;
-            // SAFETY: blocks have no output in common.
-            let out = unsafe { self.job.out.slice(first..first + count) };
-            let residual = self.job.residual.map(|r| &r[first..first + count]);
             for x in 0..cols {
                 for k in (0..g.k).step_by(S::LANES) {
                     let n = S::LANES.min(g.k - k);
-                    // SAFETY: the taps of an output of this block lie inside the block's products.
+                    let out = first + x * g.k + k;
+                    // SAFETY: the taps of an output of this block lie inside the block's products; blocks have no output
+                    // in common.
                     unsafe {
                         let mut sum = S::load_n(self.job.bias.as_ptr().add(k), n);
                         for a in 0..g.r {
@@ -95,10 +93,10 @@ impl Kernel for Block<'_> {
                                 sum = S::add(sum, S::load_n(self.products.as_ptr().add(at), n));
                             }
                         }
-                        if let Some(r) = residual {
-                            sum = S::add(sum, S::load_n(r.as_ptr().add(x * g.k + k), n));
+                        if let Some(residual) = self.job.residual {
+                            sum = S::add(sum, residual.load_n::<S>(out, n));
                         }
-                        S::store_n(out.as_mut_ptr().add(x * g.k + k), sum, n);
+                        self.job.out.store_far::<S>(out, sum, n, false);
                     }
                 }
             }

@@ -1,7 +1,9 @@
 //! Pixels into scratch: padded, up-sampled, normalised.
 
 use super::Job;
+use crate::backend::cpu::Values;
 use crate::backend::cpu::simd::{Lanes, Simd, math};
+use half::bf16;
 
 /// A rectangle of the padded picture: `rows` x `cols` pixels from (y, x), which may be negative or beyond.
 #[derive(Clone, Copy)]
@@ -43,8 +45,28 @@ impl Job<'_> {
         to: *mut O,
         step: usize,
     ) {
+        // SAFETY: the caller's.
+        unsafe {
+            match self.x {
+                Values::F32(x) => self.stage_of::<S, f32, O>(x, patch, [first, count], to, step),
+                Values::Bf16(x) => self.stage_of::<S, bf16, O>(x, patch, [first, count], to, step),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As of [`Job::stage`].
+    #[inline(always)]
+    unsafe fn stage_of<S: Simd, T: Lanes, O: Lanes>(
+        &self,
+        x: &[T],
+        patch: &Patch,
+        [first, count]: [usize; 2],
+        to: *mut O,
+        step: usize,
+    ) {
         let g = &self.g;
-        let image = &self.x[patch.image * g.h * g.w * g.c..][..g.h * g.w * g.c];
+        let image = &x[patch.image * g.h * g.w * g.c..][..g.h * g.w * g.c];
         let coefficients = self.coefficients.map(|all| all[patch.image * 2 * g.c..][..2 * g.c].as_ptr());
         // SAFETY: pixels are read only where they lie inside the picture; the rest is the caller's.
         unsafe {
@@ -65,9 +87,9 @@ impl Job<'_> {
                     }
                     let from = from.add((x as usize >> patch.up) * g.c);
                     match coefficients {
-                        None => copy::<S, O>(from, to, count),
-                        Some(p) if self.silu => affine::<S, O, true>(from, to, count, p.add(first), g.c),
-                        Some(p) => affine::<S, O, false>(from, to, count, p.add(first), g.c),
+                        None => copy::<S, T, O>(from, to, count),
+                        Some(p) if self.silu => affine::<S, T, O, true>(from, to, count, p.add(first), g.c),
+                        Some(p) => affine::<S, T, O, false>(from, to, count, p.add(first), g.c),
                     }
                 }
             }
@@ -84,18 +106,18 @@ unsafe fn zero<O: Lanes>(to: *mut O, pixels: usize, count: usize, step: usize) {
 }
 
 #[inline(always)]
-unsafe fn copy<S: Simd, O: Lanes>(from: *const f32, to: *mut O, count: usize) {
+unsafe fn copy<S: Simd, T: Lanes, O: Lanes>(from: *const T, to: *mut O, count: usize) {
     for i in (0..count).step_by(S::LANES) {
         let n = S::LANES.min(count - i);
         // SAFETY: the caller's; `i + n <= count`.
-        unsafe { store::<S, O>(to.add(i), S::load_up_to(from.add(i), n), n) };
+        unsafe { O::store_n::<S>(to.add(i), T::load_n::<S>(from.add(i), n), n) };
     }
 }
 
 /// x * scale + shift, the shift `c` floats after the scale, then SiLU or not.
 #[inline(always)]
-unsafe fn affine<S: Simd, O: Lanes, const SILU: bool>(
-    from: *const f32,
+unsafe fn affine<S: Simd, T: Lanes, O: Lanes, const SILU: bool>(
+    from: *const T,
     to: *mut O,
     count: usize,
     coefficients: *const f32,
@@ -108,16 +130,10 @@ unsafe fn affine<S: Simd, O: Lanes, const SILU: bool>(
             let n = S::LANES.min(count - i);
             let scale = S::load_up_to(coefficients.add(i), n);
             let shift = S::load_up_to(coefficients.add(c + i), n);
-            let v = S::fma(S::load_up_to(from.add(i), n), scale, shift);
+            let v = S::fma(T::load_n::<S>(from.add(i), n), scale, shift);
             let v = if SILU { math::silu::<S>(v) } else { v };
-            store::<S, O>(to.add(i), v, n);
+            O::store_n::<S>(to.add(i), v, n);
             i += n;
         }
     }
-}
-
-#[inline(always)]
-unsafe fn store<S: Simd, O: Lanes>(to: *mut O, v: S::V, n: usize) {
-    // SAFETY: the caller's.
-    unsafe { if n == S::LANES { O::store::<S>(to, v) } else { O::store_n::<S>(to, v, n) } }
 }

@@ -1,8 +1,9 @@
 //! Sums of the outputs, for variants that do not gather them as they go.
 
 use crate::backend::cpu::simd::{Kernel, Simd};
-use crate::backend::cpu::{Cpu, Parts};
+use crate::backend::cpu::{Cpu, Parts, Values};
 use crate::ops::conv2d::{Geometry, SUMS};
+use std::ops::Range;
 
 /// Positions a part: short enough for f32 sums.
 const PART: usize = 256;
@@ -23,20 +24,21 @@ pub fn take(g: &Geometry, from: &[f32], sums: &mut [f32]) {
 }
 
 /// Fills the sums (n, parts, SUMS, k) of outputs that are all there.
-pub fn fill(g: &Geometry, cpu: &Cpu, out: &[f32], sums: &mut [f32]) {
+pub fn fill(g: &Geometry, cpu: &Cpu, out: Values<'_>, sums: &mut [f32]) {
     let (k, positions, parts) = (g.k, g.oh * g.ow, parts(g));
     let each = Parts::new(sums);
     cpu.pool.blocks(g.n * parts, |_, index| {
         let (image, part) = (index / parts, index % parts);
-        let rows = &out[image * positions * k..][part * PART * k..positions.min((part + 1) * PART) * k];
+        let rows = image * positions + part * PART..image * positions + positions.min((part + 1) * PART);
         // SAFETY: a part a job.
         let sums = unsafe { each.slice(index * SUMS * k..(index + 1) * SUMS * k) };
-        cpu.isa.dispatch(Part { rows, k, sums });
+        cpu.isa.dispatch(Part { out, rows, k, sums });
     });
 }
 
 struct Part<'a> {
-    rows: &'a [f32],
+    out: Values<'a>,
+    rows: Range<usize>,
     k: usize,
     sums: &'a mut [f32],
 }
@@ -48,16 +50,16 @@ impl Kernel for Part<'_> {
         let k = self.k;
         for first in (0..k).step_by(S::LANES) {
             let n = S::LANES.min(k - first);
-            // SAFETY: `first + n <= k`, the length of a row of each.
+            // SAFETY: `first + n <= k`, the length of a row of each, and the rows are there.
             unsafe {
-                let pivot = S::load_up_to(self.rows.as_ptr().add(first), n);
+                let pivot = self.out.load_n::<S>(self.rows.start * k + first, n);
                 let (mut sum, mut square) = (S::splat(0.0), S::splat(0.0));
-                for row in self.rows.chunks_exact(k) {
-                    let from_pivot = S::sub(S::load_up_to(row.as_ptr().add(first), n), pivot);
+                for row in self.rows.clone() {
+                    let from_pivot = S::sub(self.out.load_n::<S>(row * k + first, n), pivot);
                     sum = S::add(sum, from_pivot);
                     square = S::fma(from_pivot, from_pivot, square);
                 }
-                let count = S::splat((self.rows.len() / k) as f32);
+                let count = S::splat(self.rows.len() as f32);
                 for (row, value) in [count, pivot, sum, square].into_iter().enumerate() {
                     S::store_up_to(self.sums.as_mut_ptr().add(row * k + first), value, n);
                 }

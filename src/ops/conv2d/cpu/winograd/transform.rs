@@ -150,7 +150,7 @@ impl Output<'_> {
             let at = ((unit.image * g.oh + y) * g.ow + x) * g.k + self.first;
             for line in (0..PANEL).step_by(16) {
                 // SAFETY: a prefetch reads nothing, wherever it points.
-                unsafe { S::prefetch_second(residual.as_ptr().wrapping_add(at + line).cast()) };
+                unsafe { S::prefetch_second(residual.address(at + line)) };
             }
         }
     }
@@ -238,9 +238,9 @@ impl Output<'_> {
                     let at = first + x * g.k;
                     let mut value = S::add(value, bias);
                     if let Some(residual) = self.job.residual {
-                        value = S::add(value, S::load_up_to(residual.as_ptr().add(at), n));
+                        value = S::add(value, residual.load_n::<S>(at, n));
                     }
-                    S::store_far(self.job.out.slice(at..at + n).as_mut_ptr(), value, n, self.far);
+                    self.job.out.store_far::<S>(at, value, n, self.far);
                     if SUMS {
                         if found.count == 0 {
                             found.pivot = value;
