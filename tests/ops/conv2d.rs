@@ -1,5 +1,7 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Weight, Wide, check, cx, device, on, random, refuses, relative_l2, same_bits};
+use crate::table::{
+    Case, Weight, Wide, check, cx, device, exactly_rounded, on, random, refuses, relative_l2, same_bits,
+};
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::{Eager, Exec, Prepare, Tape};
 use fqgan::ops::conv2d::{Conv2d, Norm, Pack, Variant, WithSums};
@@ -307,7 +309,7 @@ fn refusals() {
     );
     refuses(Conv2d { stride: 0, ..op }, &[&x, &w, &b], "stride is 0");
     refuses(op, &[&x, &random(2, &[6, 8, 0, 3], f32), &b], "no extent may be 0");
-    refuses(op, &[&random(1, &[1, 4, 4, 8], DType::BF16), &w, &b], "no kernel for bf16");
+    refuses(op, &[&random(1, &[1, 4, 4, 8], DType::F16), &w, &b], "expected plain f32 or bf16");
     refuses(op, &[&x, &random(2, &[6, 8, 3, 3], DType::BF16), &b], "expected plain f32");
     let norm = Conv2d { norm: SILU, ..op };
     refuses(norm, &[&x, &w, &b, &random(4, &[1, 2, 7], f32)], "coefficients is f32 [1, 2, 7]");
@@ -382,12 +384,39 @@ fn gradients_of_rounded_operands() {
     }
 }
 
+/// Values of bf16 in and out, and their gradients.
+#[test]
+fn gradients_of_rounded_values() {
+    let same = Conv2d { operands: DType::BF16, gradient: DType::BF16, narrow: true, ..Conv2d::same(3) };
+    for (op, image, kernel) in [
+        (same, [2, 3, 5, 17], [16, 3, 3]),
+        (Conv2d { norm: SILU, residual: true, ..same }, [1, 5, 2, 16], [18, 3, 3]),
+        (Conv2d { norm: SILU, residual: true, narrow: false, ..same }, [1, 5, 2, 16], [18, 3, 3]),
+        (Conv2d { norm: SILU, operands: DType::F32, ..same }, [1, 5, 2, 16], [3, 3, 3]),
+        (Conv2d { upsample: true, ..same }, [1, 2, 3, 16], [16, 3, 3]),
+        (Conv2d { stride: 2, padding: [0, 0, 1, 1], ..same }, [1, 6, 4, 16], [16, 3, 3]),
+    ] {
+        let inputs = inputs(&op, 9, image, kernel);
+        let last = inputs.len() - 1;
+        let (wanted, which) =
+            ((0..=last).collect::<Vec<_>>(), if op.residual { vec![0, last] } else { vec![0] });
+        // All of them, and one of the two.
+        for which in [&which[..], &which[..1], &which[1..]] {
+            let inputs = exactly_rounded(plain(op, inputs.clone()), which).inputs;
+            check_gradients(op, &inputs, &wanted, 2.5e-2, |all| vec![oracle(&op, all)]);
+        }
+    }
+}
+
 /// The filter's gradient over more tiles than are transformed at once.
 #[test]
 fn filter_gradient_of_a_large_picture() {
     filter_gradient(DType::F32, [16, 20], 3e-6);
     filter_gradient(DType::BF16, [16, 20], 1.2e-2);
     filter_gradient(DType::BF16, [33, 70], 1.2e-2);
+    // Of few channels.
+    filter_gradient(DType::F32, [3, 20], 3e-6);
+    filter_gradient(DType::BF16, [20, 3], 1.2e-2);
 }
 
 fn filter_gradient(operands: DType, [c, k]: [usize; 2], bound: f64) {

@@ -1,7 +1,8 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, device, on, random, refuses, same_bits};
+use crate::table::{Case, ROUNDING, Wide, check, device, on, random, refuses, relative_l2, same_bits};
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::{Eager, Exec, Tape};
+use fqgan::ops::conv2d::{Conv2d, Norm};
 use fqgan::ops::group_norm::{Apply, Coefficients};
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -71,7 +72,15 @@ fn applied(all: &[Wide], per_image: usize, c: usize, silu: bool) -> Vec<f64> {
         let v = x * all[1].data[at] + all[1].data[at + c];
         if silu { v / (1.0 + (-v).exp()) } else { v }
     };
-    all[0].data.iter().enumerate().map(value).collect()
+    let added = |i: usize| all.get(2).map_or(0.0, |added| added.data[i]);
+    all[0].data.iter().enumerate().map(|(i, x)| value((i, x)) + added(i)).collect()
+}
+
+/// With something added to the result.
+fn apply_and_add(seed: u64, shape: [usize; 4], dtype: DType, silu: bool) -> Case {
+    let mut case = apply(seed, shape, dtype, silu);
+    case.inputs.push(random(seed + 2, &shape, dtype));
+    case
 }
 
 #[test]
@@ -83,6 +92,7 @@ fn corners() {
             check(&coefficients(1, shape, groups, dtype, 0.0));
             check(&apply(2, shape, dtype, true));
             check(&apply(3, shape, dtype, false));
+            check(&apply_and_add(3, shape, dtype, true));
         }
         check(&coefficients(4, [0, 2, 2, 32], 32, dtype, 0.0));
         check(&apply(5, [1, 0, 2, 32], dtype, true));
@@ -171,9 +181,61 @@ fn gradients() {
         let [n, per_image] = [shape[0], shape[1] * shape[2] * c];
         for silu in [false, true] {
             let coefficients = random(4, &[n, 2, c], DType::F32);
-            check_gradients(Apply { silu }, &[x.clone(), coefficients], &[0, 1], 2e-5, |all| {
+            check_gradients(Apply { silu }, &[x.clone(), coefficients.clone()], &[0, 1], 2e-5, |all| {
+                vec![applied(all, per_image, c, silu)]
+            });
+            let added = random(5, &shape, DType::F32);
+            check_gradients(Apply { silu }, &[x.clone(), coefficients, added], &[0, 1, 2], 2e-5, |all| {
                 vec![applied(all, per_image, c, silu)]
             });
         }
     }
+}
+
+/// Of bf16, as x is; and with sums of x that a convolution gathered.
+#[test]
+fn narrow_gradients() {
+    let shape = [2, 2, 3, 8];
+    let x = random(1, &shape, DType::BF16);
+    let (weight, bias) = (random(2, &[8], DType::F32), random(3, &[8], DType::F32));
+    let op = Coefficients { groups: 4, eps: 1e-2 };
+    check_gradients(op, &[x.clone(), weight, bias], &[0, 1, 2], ROUNDING, |all| vec![oracle(all, 4, 1e-2)]);
+    for silu in [false, true] {
+        let coefficients = random(4, &[2, 2, 8], DType::F32);
+        check_gradients(Apply { silu }, &[x.clone(), coefficients], &[0, 1], ROUNDING, |all| {
+            vec![applied(all, 48, 8, silu)]
+        });
+    }
+}
+
+/// The rules of a value that is used again and again add to what the other uses gave: the gradient is that of each use
+/// alone, added up.
+#[test]
+fn gradients_of_many_uses() {
+    let (shape, f32) = ([1, 4, 4, 16], DType::F32);
+    let (x, seed) = (random(1, &shape, f32), random(2, &shape, f32));
+    let (weight, bias) = (random(3, &[16], f32), random(4, &[16], f32));
+    let kernel = random(5, &[16, 16, 3, 3], f32);
+    let add = |e: &Eager<'_>, a: &Tensor, b: &Tensor| e.apply(fqgan::ops::add::Add, &[a, b]).map(|[y]| y);
+    // Coefficients, the convolution's input, its residual, and a value normalised without it, as a bit each.
+    let gradient = |e: &Eager<'_>, uses: u32| {
+        let none = BTreeMap::new();
+        let tape = Tape::new(*e, &none, add);
+        let leaf = tape.leaf("x", x.clone());
+        let constant = |t: &Tensor| tape.constant(t.clone());
+        let used = |bit: u32| if uses >> bit & 1 == 1 { leaf.clone() } else { constant(&x) };
+        let op = Coefficients { groups: 4, eps: 1e-3 };
+        let [coefficients] = tape.apply(op, &[&used(0), &constant(&weight), &constant(&bias)]).unwrap();
+        let op = Conv2d { norm: Some(Norm { silu: true }), residual: true, ..Conv2d::same(3) };
+        let inputs = [&used(1), &constant(&kernel), &constant(&bias), &coefficients, &used(2)];
+        let [y] = tape.apply(op, &inputs).unwrap();
+        let [z] = tape.apply(Apply { silu: false }, &[&used(3), &coefficients]).unwrap();
+        let found = tape.into_gradients(&[(&y, seed.clone()), (&z, seed.clone())]).unwrap();
+        Wide::of(&found["x"]).data
+    };
+    on(&device(Isa::best(), 2), |e| {
+        let apart = [1, 2, 4, 8].map(|uses| gradient(e, uses));
+        let sum: Vec<f64> = (0..x.shape().count()).map(|i| apart.iter().map(|all| all[i]).sum()).collect();
+        assert!(relative_l2(&gradient(e, 15), &sum) < 1e-6);
+    });
 }

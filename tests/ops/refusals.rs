@@ -55,7 +55,7 @@ fn contracts() -> Vec<Contract> {
                 let [a, b] = all else { return false };
                 let (long, short) = (a.shape.len(), b.shape.len());
                 let suffix = short <= long && a.shape[long - short..] == b.shape[..];
-                suffix && plain(a, &[F32], long) && plain(b, &[F32], short)
+                suffix && plain(a, &[F32, DType::BF16], long) && plain(b, &[a.dtype], short)
             },
         },
         Contract {
@@ -113,8 +113,13 @@ fn contracts() -> Vec<Contract> {
             run: run!(Apply { silu: true }),
             inputs: descs(&[(&[2, 3, 2, 4], DType::BF16), (&[2, 2, 4], F32)]),
             takes: |all| {
-                let [x, coefficients] = all else { return false };
-                plain(x, &[F32, DType::BF16], 4) && is(coefficients, &[x.shape[0], 2, x.shape[3]])
+                let [x, coefficients, added @ ..] = all else { return false };
+                let added = match added {
+                    [] => true,
+                    [added] => plain(added, &[x.dtype], 4) && added.shape == x.shape,
+                    _ => false,
+                };
+                added && plain(x, &[F32, DType::BF16], 4) && is(coefficients, &[x.shape[0], 2, x.shape[3]])
             },
         },
         Contract {

@@ -4,13 +4,14 @@
 use super::{Activation, Linear};
 use crate::backend::Device;
 use crate::backend::cpu::simd::{Kernel, Simd, math};
-use crate::backend::cpu::{Cpu, Parts};
+use crate::backend::cpu::{Cpu, Values, Written};
 use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::ops::check::{expect, expect_type, inputs};
 use crate::ops::fill::converted;
 use crate::ops::{matmul::MatMul, sum_rows::SumRows};
 use crate::tensor::{DType, Desc, Tensor};
+use std::ops::Range;
 
 pub(super) fn linear(op: &Linear, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Result<Gradients> {
     let dy = pass.grads[0].as_ref().ok_or_else(|| Error::internal("no gradient"))?;
@@ -52,8 +53,8 @@ pub(super) fn linear(op: &Linear, e: &Eager<'_>, pass: &Backward<'_, 1>) -> Resu
     Ok(found)
 }
 
-/// Inputs: z, the activation's argument, and the gradient of its value, both f32 or on a GPU bf16. Output: the
-/// gradient of z.
+/// Inputs: z, the activation's argument, and the gradient of its value, both f32 or both bf16. Output: the gradient
+/// of z.
 #[derive(Clone, Copy, Debug)]
 struct ActivationBackward(Activation);
 
@@ -84,13 +85,10 @@ impl Op for ActivationBackward {
 impl ActivationBackward {
     fn run(self, cpu: &Cpu, all: &[&Tensor], out: &mut Tensor) -> Result<()> {
         const BLOCK: usize = 8192;
-        let (z, dy) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
-        let parts = Parts::new(out.data_mut::<f32>()?);
+        let (z, dy, dz) = (Values::of(all[0])?, Values::of(all[1])?, Written::of(out)?);
         cpu.pool.blocks(z.len().div_ceil(BLOCK), |_, block| {
             let range = block * BLOCK..z.len().min((block + 1) * BLOCK);
-            // SAFETY: one part a block.
-            let dz = unsafe { parts.slice(range.clone()) };
-            cpu.isa.dispatch(Slope { activation: self.0, z: &z[range.clone()], dy: &dy[range], dz });
+            cpu.isa.dispatch(Slope { activation: self.0, z, dy, dz: &dz, range });
         });
         Ok(())
     }
@@ -98,23 +96,23 @@ impl ActivationBackward {
 
 struct Slope<'a> {
     activation: Activation,
-    z: &'a [f32],
-    dy: &'a [f32],
-    dz: &'a mut [f32],
+    z: Values<'a>,
+    dy: Values<'a>,
+    dz: &'a Written<'a>,
+    range: Range<usize>,
 }
 
 impl Kernel for Slope<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
-        for first in (0..self.z.len()).step_by(S::LANES) {
-            let n = S::LANES.min(self.z.len() - first);
-            // SAFETY: `first + n` is at most the length of all three slices.
+        for at in self.range.clone().step_by(S::LANES) {
+            let n = S::LANES.min(self.range.end - at);
+            // SAFETY: `at + n` is at most the range's end, which all three have, and a range is one part's.
             unsafe {
-                let z = S::load_up_to(self.z.as_ptr().add(first), n);
-                let dy = S::load_up_to(self.dy.as_ptr().add(first), n);
-                let slope = slope::<S>(self.activation, z);
-                S::store_up_to(self.dz.as_mut_ptr().add(first), S::mul(dy, slope), n);
+                let slope = slope::<S>(self.activation, self.z.load_n::<S>(at, n));
+                let dz = S::mul(self.dy.load_n::<S>(at, n), slope);
+                self.dz.store_far::<S>(at, dz, n, false);
             }
         }
     }
