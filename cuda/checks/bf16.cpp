@@ -194,9 +194,13 @@ void pictures(int n, int h, int w, int c) {
     const Value channels = size(c), coefficients = weight(2 * n * c);
     same("group_norm_sums", parts_of, 256, 0, {in, sums(n * parts_of[0] * 4 * c), size(area), size(5), channels});
     for (int silu : {0, 1}) {
-        same("group_norm_apply", parts_of, 256, 0, {in, coefficients, out, size(area), size(5), channels, size(silu)});
-        same("group_norm_apply_backward", parts_of, 256, 0,
-             {in, coefficients, in, out, sums(n * parts_of[0] * 2 * c), size(area), size(5), channels, size(silu)});
+        for (const Value &added : {none(), in}) {
+            same("group_norm_apply", parts_of, 256, 0,
+                 {in, coefficients, added, out, size(area), size(5), channels, size(silu)});
+            same("group_norm_apply_backward", parts_of, 256, 0,
+                 {in, coefficients, in, added, out, sums(n * parts_of[0] * 2 * c), size(area), size(5), channels,
+                  size(silu)});
+        }
     }
     same("upsample_forward", grid, 256, 0, {in, output(4 * all), pixels, size(3), width, channels});
     same("upsample_fold", grid, 256, 0, {input(4 * all), out, pixels, size(3), width, channels});

@@ -1,7 +1,7 @@
 //! The gradient of a convolution's weight: for each tap the product of the output's gradient, turned, with the
 //! pixels that the tap saw, summed over pixels.
 
-use super::{filter_bf16, filter_winograd};
+use super::{filter_bf16, filter_few, filter_winograd};
 use crate::backend::Device;
 use crate::backend::cpu::{Cpu, Parts};
 use crate::error::Result;
@@ -61,6 +61,9 @@ impl Op for FilterGradient {
                 let direct = forced_variant("conv2d") == Some("direct");
                 let winograd = !direct && filter_winograd::takes(self, c, k);
                 let [u, dy] = [all[0], all[1]];
+                if !direct && filter_few::takes(self, c, k) {
+                    return filter_few::run(self, cx, cpu, u, dy, &mut outputs[0]);
+                }
                 match (winograd, filter_bf16::takes(cpu, self, c, k)) {
                     (true, false) => filter_winograd::run(self, cx, cpu, u, dy, &mut outputs[0]),
                     (true, true) => filter_bf16::winograd(self, cx, cpu, u, dy, &mut outputs[0]),

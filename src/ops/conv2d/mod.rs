@@ -11,6 +11,7 @@ mod cpu;
 mod cuda;
 mod filter;
 mod filter_bf16;
+mod filter_few;
 mod filter_winograd;
 mod pack;
 
