@@ -1,10 +1,11 @@
-//! Filters to the points, in f64, rounded once.
+//! Filters to the points, in numbers exacter than the operands, rounded once.
 
 #![allow(clippy::needless_range_loop)] // The loops transpose.
 
-use super::scheme::{MOST, Scheme};
+use super::scheme::{MOST, Real, Scheme};
+use super::transform::Transformed;
 use crate::backend::cpu::simd::{Kernel, Simd};
-use crate::ops::tile::{Operand, PANEL};
+use crate::ops::tile::PANEL;
 use std::marker::PhantomData;
 
 /// Input channels whose filters are gathered at once.
@@ -41,13 +42,13 @@ fn product<W: Scheme>(term: usize) -> (usize, usize) {
     unreachable!("term {term} of {}", W::TERMS)
 }
 
-impl<W: Scheme, O: Operand> Kernel for Transform<'_, W, O> {
+impl<W: Scheme, O: Transformed> Kernel for Transform<'_, W, O> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
         // The loops over PANEL are over whole vectors: the compiler makes them of this level's.
         let mut gathered = [[[0.0f32; PANEL]; 9]; BATCH];
-        let mut half = [[[0.0f64; PANEL]; MOST]; 3];
+        let mut half = [[[O::Exact::of(0.0); PANEL]; MOST]; 3];
         let mut terms = [[[0.0f32; PANEL]; MOST]; MOST];
         for first in (0..self.c).step_by(BATCH) {
             let batch = BATCH.min(self.c - first);
@@ -59,7 +60,7 @@ impl<W: Scheme, O: Operand> Kernel for Transform<'_, W, O> {
                 }
             }
             for (channel, g) in gathered.iter().enumerate().take(batch) {
-                transform::<W>(g, &mut half, &mut terms);
+                transform::<W, O::Exact>(g, &mut half, &mut terms);
                 if O::CHANNELS > 1 && W::ROUNDING.together {
                     round::<W>(&mut terms);
                 }
@@ -77,14 +78,14 @@ impl<W: Scheme, O: Operand> Kernel for Transform<'_, W, O> {
 }
 
 #[inline(always)]
-fn transform<W: Scheme>(
+fn transform<W: Scheme, R: Real>(
     g: &[Side<f32>; 9],
-    half: &mut [[Side<f64>; MOST]; 3],
+    half: &mut [[Side<R>; MOST]; 3],
     all: &mut [[Side<f32>; MOST]; MOST],
 ) {
     for x in 0..3 {
         for k in 0..PANEL {
-            let terms = W::filter([f64::from(g[x][k]), f64::from(g[3 + x][k]), f64::from(g[6 + x][k])]);
+            let terms = W::filter([0, 3, 6].map(|row| R::weight(g[row + x][k])));
             for i in 0..W::TERMS {
                 half[x][i][k] = terms[i];
             }
@@ -94,7 +95,7 @@ fn transform<W: Scheme>(
         for k in 0..PANEL {
             let terms = W::filter([half[0][i][k], half[1][i][k], half[2][i][k]]);
             for j in 0..W::TERMS {
-                all[i][j][k] = terms[j] as f32;
+                all[i][j][k] = terms[j].rounded();
             }
         }
     }

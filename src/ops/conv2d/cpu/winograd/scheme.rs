@@ -6,6 +6,7 @@
 
 use super::rounding::Rounding;
 use crate::backend::cpu::simd::Simd;
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// The most points, pixels or outputs of a scheme.
 pub const MOST: usize = 8;
@@ -45,7 +46,7 @@ pub trait Scheme: Copy + Send + Sync + 'static {
     };
 
     /// Three weights to the terms of all products.
-    fn filter(g: [f64; 3]) -> [f64; MOST];
+    fn filter<R: Real>(g: [R; 3]) -> [R; MOST];
     /// Pixels to transformed pixels.
     ///
     /// # Safety
@@ -56,6 +57,48 @@ pub trait Scheme: Copy + Send + Sync + 'static {
     /// # Safety
     /// That of [`Simd`].
     unsafe fn output<S: Simd>(m: [S::V; MOST]) -> [S::V; MOST];
+}
+
+/// The numbers that filters are transformed in: f64 for operands of f32, f32 for those of bf16.
+pub trait Real:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
+{
+    /// The nearest of these numbers.
+    fn of(x: f64) -> Self;
+    /// A weight.
+    fn weight(x: f32) -> Self;
+    /// Rounded to f32.
+    fn rounded(self) -> f32;
+}
+
+impl Real for f64 {
+    #[inline(always)]
+    fn of(x: f64) -> f64 {
+        x
+    }
+    #[inline(always)]
+    fn weight(x: f32) -> f64 {
+        f64::from(x)
+    }
+    #[inline(always)]
+    fn rounded(self) -> f32 {
+        self as f32
+    }
+}
+
+impl Real for f32 {
+    #[inline(always)]
+    fn of(x: f64) -> f32 {
+        x as f32
+    }
+    #[inline(always)]
+    fn weight(x: f32) -> f32 {
+        x
+    }
+    #[inline(always)]
+    fn rounded(self) -> f32 {
+        self
+    }
 }
 
 /// The points +-A and +-B besides 0 and infinity: of the sets whose constants are exact, the one of least error,
@@ -79,13 +122,14 @@ impl Scheme for F4 {
     const ROUNDING: Rounding = Rounding::F4;
 
     #[inline(always)]
-    fn filter([g0, g1, g2]: [f64; 3]) -> [f64; MOST] {
+    fn filter<R: Real>([g0, g1, g2]: [R; 3]) -> [R; MOST] {
         const N0: f64 = 1.0 / (A * A * B * B);
         const NA: f64 = 1.0 / (2.0 * A * A * (A * A - B * B));
         const NB: f64 = 1.0 / (2.0 * B * B * (B * B - A * A));
-        let (even_a, odd_a) = ((g0 + g2 * (A * A)) * NA, g1 * (A * NA));
-        let (even_b, odd_b) = ((g0 + g2 * (B * B)) * NB, g1 * (B * NB));
-        [g0 * N0, even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, g2, 0.0, 0.0]
+        let (even_a, odd_a) = ((g0 + g2 * R::of(A * A)) * R::of(NA), g1 * R::of(A * NA));
+        let (even_b, odd_b) = ((g0 + g2 * R::of(B * B)) * R::of(NB), g1 * R::of(B * NB));
+        let none = R::of(0.0);
+        [g0 * R::of(N0), even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, g2, none, none]
     }
 
     #[inline(always)]
@@ -154,20 +198,20 @@ impl Scheme for F4Up {
     const UP: bool = true;
 
     #[inline(always)]
-    fn filter([g0, g1, g2]: [f64; 3]) -> [f64; MOST] {
+    fn filter<R: Real>([g0, g1, g2]: [R; 3]) -> [R; MOST] {
         const N0: f64 = 1.0 / (A * A);
         const N1: f64 = 1.0 / (1.0 - A * A);
         const NA: f64 = 1.0 / (2.0 * A * A * (A * A - 1.0));
-        let (even, odd) = (g0 + g2 * (A * A), g1 * A);
+        let (even, odd, none) = (g0 + g2 * R::of(A * A), g1 * R::of(A), R::of(0.0));
         [
-            g0 * N0,
-            (g0 + g1 + g2) * N1,
-            (even + odd) * (NA * (1.0 + A)),
-            (even - odd) * (NA * (1.0 - A)),
+            g0 * R::of(N0),
+            (g0 + g1 + g2) * R::of(N1),
+            (even + odd) * R::of(NA * (1.0 + A)),
+            (even - odd) * R::of(NA * (1.0 - A)),
             g2,
-            0.0,
-            0.0,
-            0.0,
+            none,
+            none,
+            none,
         ]
     }
 
@@ -225,8 +269,9 @@ impl Scheme for F2Up {
     const UP: bool = true;
 
     #[inline(always)]
-    fn filter([g0, g1, g2]: [f64; 3]) -> [f64; MOST] {
-        [g0, g0 + g1 + g2, g2, 0.0, 0.0, 0.0, 0.0, 0.0]
+    fn filter<R: Real>([g0, g1, g2]: [R; 3]) -> [R; MOST] {
+        let none = R::of(0.0);
+        [g0, g0 + g1 + g2, g2, none, none, none, none, none]
     }
 
     #[inline(always)]
@@ -258,8 +303,9 @@ impl Scheme for F2Down {
     const UP: bool = false;
 
     #[inline(always)]
-    fn filter([g0, g1, g2]: [f64; 3]) -> [f64; MOST] {
-        [g0, g1, g0 + g2, g2, g1, 0.0, 0.0, 0.0]
+    fn filter<R: Real>([g0, g1, g2]: [R; 3]) -> [R; MOST] {
+        let none = R::of(0.0);
+        [g0, g1, g0 + g2, g2, g1, none, none, none]
     }
 
     #[inline(always)]
@@ -290,10 +336,11 @@ impl Scheme for F6 {
     const UP: bool = false;
 
     #[inline(always)]
-    fn filter([g0, g1, g2]: [f64; 3]) -> [f64; MOST] {
-        let (even_half, odd_half) = ((g0 + g2 * 0.25) / 1.40625, g1 * 0.5 / 1.40625);
-        let (even_one, odd_one) = ((g0 + g2) / -4.5, g1 / -4.5);
-        let (even_two, odd_two) = ((g0 + g2 * 4.0) / 90.0, g1 * 2.0 / 90.0);
+    fn filter<R: Real>([g0, g1, g2]: [R; 3]) -> [R; MOST] {
+        let of = R::of;
+        let (even_half, odd_half) = ((g0 + g2 * of(0.25)) / of(1.40625), g1 * of(0.5) / of(1.40625));
+        let (even_one, odd_one) = ((g0 + g2) / of(-4.5), g1 / of(-4.5));
+        let (even_two, odd_two) = ((g0 + g2 * of(4.0)) / of(90.0), g1 * of(2.0) / of(90.0));
         [
             -g0,
             even_half + odd_half,

@@ -3,7 +3,7 @@
 #![allow(clippy::needless_range_loop)] // The loops transpose.
 
 use super::plan::{CHUNK, Unit};
-use super::scheme::{MOST, Scheme};
+use super::scheme::{MOST, Real, Scheme};
 use crate::backend::cpu::simd::{Lanes, Simd};
 use crate::ops::conv2d::cpu::Job;
 use crate::ops::conv2d::cpu::stage::Patch;
@@ -86,6 +86,9 @@ unsafe fn rows<S: Simd, W: Scheme, O: Transformed, const FIRST: usize>(
 
 /// Operands that are made of transformed pixels.
 pub trait Transformed: Operand {
+    /// What filters are transformed in.
+    type Exact: Real;
+
     /// Writes a row of them, `plane` elements apart.
     ///
     /// # Safety
@@ -94,6 +97,8 @@ pub trait Transformed: Operand {
 }
 
 impl Transformed for f32 {
+    type Exact = f64;
+
     #[inline(always)]
     unsafe fn put<S: Simd, W: Scheme>(to: *mut f32, plane: usize, row: [S::V; MOST]) {
         for (j, &value) in row.iter().enumerate().take(W::INPUTS) {
@@ -104,6 +109,8 @@ impl Transformed for f32 {
 }
 
 impl Transformed for bf16 {
+    type Exact = f32;
+
     #[inline(always)]
     unsafe fn put<S: Simd, W: Scheme>(to: *mut bf16, plane: usize, row: [S::V; MOST]) {
         // SAFETY: the caller's.
