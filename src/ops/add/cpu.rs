@@ -11,17 +11,17 @@ const SHORT: usize = 256;
 
 pub(super) fn add(cpu: &Cpu, a: &Tensor, b: &Tensor, out: &mut Tensor) -> Result<()> {
     match a.dtype() {
-        DType::BF16 => add_of(cpu, bf16::ZERO, a, b, out),
-        _ => add_of(cpu, 0.0f32, a, b, out),
+        DType::BF16 => add_of::<bf16>(cpu, a, b, out),
+        _ => add_of::<f32>(cpu, a, b, out),
     }
 }
 
-fn add_of<T: Lanes>(cpu: &Cpu, zero: T, a: &Tensor, b: &Tensor, out: &mut Tensor) -> Result<()> {
+fn add_of<T: Lanes>(cpu: &Cpu, a: &Tensor, b: &Tensor, out: &mut Tensor) -> Result<()> {
     let (a, mut b) = (a.data::<T>()?, b.data::<T>()?);
     if a.is_empty() {
         return Ok(());
     }
-    let mut repeated = [zero; SHORT];
+    let mut repeated = [a[0]; SHORT];
     // b is not empty: its extents are among a's.
     if b.len() < SHORT {
         let whole = SHORT / b.len() * b.len();

@@ -147,7 +147,11 @@ impl Op for TurnFilter {
                 let from = &weight[(i * c + channels.start) * taps..(i * c + channels.end) * taps];
                 for (channel, from) in from.chunks_exact(taps).enumerate() {
                     let to = &mut to[(channel * k + i) * taps..][..taps];
-                    to.iter_mut().zip(from.iter().rev()).for_each(|(t, f)| *t = *f);
+                    match (<&[f32; 9]>::try_from(from), <&mut [f32; 9]>::try_from(&mut *to)) {
+                        // Of a length that the compiler knows, it is a few vectors.
+                        (Ok(&[a, b, c, d, e, f, g, h, i]), Ok(to)) => *to = [i, h, g, f, e, d, c, b, a],
+                        _ => to.iter_mut().zip(from.iter().rev()).for_each(|(t, f)| *t = *f),
+                    }
                 }
             }
         });

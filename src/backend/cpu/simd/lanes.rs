@@ -24,7 +24,8 @@ pub trait Lanes: Element {
     /// # Safety
     /// That of [`Simd`], for `n` elements.
     unsafe fn store_n<S: Simd>(p: *mut Self, v: S::V, n: usize);
-    /// As [`Lanes::store_n`]; f32 as [`Simd::store_far`].
+    /// As [`Lanes::store_n`]; f32 as [`Simd::store_far`]. (Half as large, what is written is often still near when it is
+    /// read: past the caches would be slower.)
     ///
     /// # Safety
     /// That of [`Simd`], for `n` elements.

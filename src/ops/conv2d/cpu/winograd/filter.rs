@@ -5,11 +5,12 @@
 use super::scheme::{MOST, Real, Scheme};
 use super::transform::Transformed;
 use crate::backend::cpu::simd::{Kernel, Simd};
-use crate::ops::tile::PANEL;
+use crate::ops::tile::{PANEL, turn};
 use std::marker::PhantomData;
 
-/// Input channels whose filters are gathered at once.
-const BATCH: usize = 8;
+/// Input channels whose filters are gathered at once: whole vectors of weights.
+const BATCH: usize = 16;
+const TAPS: usize = 9;
 
 /// The output channels of a panel, side by side.
 type Side<T> = [T; PANEL];
@@ -47,15 +48,19 @@ impl<W: Scheme, O: Transformed> Kernel for Transform<'_, W, O> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         // The loops over PANEL are over whole vectors: the compiler makes them of this level's.
-        let mut gathered = [[[0.0f32; PANEL]; 9]; BATCH];
+        let mut gathered = [[[0.0f32; PANEL]; TAPS]; BATCH];
         let mut half = [[[O::Exact::of(0.0); PANEL]; MOST]; 3];
         let mut terms = [[[0.0f32; PANEL]; MOST]; MOST];
         for first in (0..self.c).step_by(BATCH) {
             let batch = BATCH.min(self.c - first);
-            for (k, filter) in self.from.chunks_exact(self.c * 9).enumerate() {
-                for (channel, taps) in filter[first * 9..(first + batch) * 9].chunks_exact(9).enumerate() {
-                    for (t, &w) in taps.iter().enumerate() {
-                        gathered[channel][t][k] = w;
+            if self.from.len() == PANEL * self.c * TAPS {
+                let to = gathered.as_flattened_mut().as_flattened_mut();
+                turn::<S>(&self.from[first * TAPS..], self.c * TAPS, batch * TAPS, to);
+            } else {
+                for (k, filter) in self.from.chunks_exact(self.c * TAPS).enumerate() {
+                    let filter = &filter[first * TAPS..(first + batch) * TAPS];
+                    for (i, &w) in filter.iter().enumerate() {
+                        gathered[i / TAPS][i % TAPS][k] = w;
                     }
                 }
             }
@@ -79,7 +84,7 @@ impl<W: Scheme, O: Transformed> Kernel for Transform<'_, W, O> {
 
 #[inline(always)]
 fn transform<W: Scheme, R: Real>(
-    g: &[Side<f32>; 9],
+    g: &[Side<f32>; TAPS],
     half: &mut [[Side<R>; MOST]; 3],
     all: &mut [[Side<f32>; MOST]; MOST],
 ) {

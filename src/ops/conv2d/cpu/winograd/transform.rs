@@ -9,6 +9,7 @@ use crate::ops::conv2d::cpu::Job;
 use crate::ops::conv2d::cpu::stage::Patch;
 use crate::ops::tile::{Operand, PANEL};
 use half::bf16;
+use std::mem::MaybeUninit;
 
 /// Stages and transforms the channels `first..first + count`, at most [`CHUNK`], of a unit's tiles. Input (i, j) of
 /// the unit's t-th tile goes to `v + (i * INPUTS + j) * plane + t * step + first`.
@@ -66,7 +67,7 @@ unsafe fn rows<S: Simd, W: Scheme, O: Transformed, const FIRST: usize>(
     // SAFETY: the caller's.
     unsafe {
         let zero = S::splat(0.0);
-        let mut columns = [[zero; MOST]; GROUP];
+        let mut columns = Rows::<S::V, GROUP>::new();
         for x in 0..W::PIXELS {
             let mut d = [zero; MOST];
             for (y, d) in d.iter_mut().enumerate().take(W::PIXELS) {
@@ -74,13 +75,42 @@ unsafe fn rows<S: Simd, W: Scheme, O: Transformed, const FIRST: usize>(
             }
             let d = W::input::<S>(d);
             for i in 0..GROUP.min(MOST - FIRST) {
-                columns[i][x] = d[FIRST + i];
+                columns.put(i, x, d[FIRST + i]);
             }
         }
-        for (i, &row) in columns.iter().enumerate().take(W::INPUTS.saturating_sub(FIRST)) {
-            let row = W::input::<S>(row);
+        for i in 0..GROUP.min(W::INPUTS.saturating_sub(FIRST)) {
+            let row = W::input::<S>(columns.row(i, W::PIXELS, zero));
             O::put::<S, W>(to.add((FIRST + i) * W::INPUTS * plane), plane, row);
         }
+    }
+}
+
+/// Some rows of vectors between the two axes of a transform: memory that nobody clears.
+struct Rows<V, const N: usize>([[MaybeUninit<V>; MOST]; N]);
+
+impl<V: Copy, const N: usize> Rows<V, N> {
+    #[inline(always)]
+    fn new() -> Rows<V, N> {
+        Rows([const { [const { MaybeUninit::uninit() }; MOST] }; N])
+    }
+
+    #[inline(always)]
+    fn put(&mut self, i: usize, j: usize, v: V) {
+        self.0[i][j].write(v);
+    }
+
+    /// A row of `count` vectors, `rest` past them.
+    ///
+    /// # Safety
+    /// These were put.
+    #[inline(always)]
+    unsafe fn row(&self, i: usize, count: usize, rest: V) -> [V; MOST] {
+        let mut row = [rest; MOST];
+        for (to, from) in row.iter_mut().zip(&self.0[i]).take(count) {
+            // SAFETY: the caller's.
+            *to = unsafe { from.assume_init() };
+        }
+        row
     }
 }
 
@@ -223,7 +253,7 @@ impl Output<'_> {
         // SAFETY: only outputs inside the picture, and `n` channels that exist; the rest is the caller's.
         unsafe {
             let zero = S::splat(0.0);
-            let mut rows = [[zero; MOST]; ROWS];
+            let mut rows = Rows::<S::V, ROWS>::new();
             for j in 0..W::PRODUCTS {
                 let mut products = [zero; MOST];
                 for (i, product) in products.iter_mut().enumerate().take(W::PRODUCTS) {
@@ -231,7 +261,7 @@ impl Output<'_> {
                 }
                 let products = W::output::<S>(products);
                 for y in first..last {
-                    rows[y - first][j] = products[y];
+                    rows.put(y - first, j, products[y]);
                 }
             }
             let bias = S::load_up_to(self.job.bias.as_ptr().add(channel), n);
@@ -239,7 +269,7 @@ impl Output<'_> {
                 if y0 + y >= g.oh {
                     return;
                 }
-                let row = W::output::<S>(rows[y - first]);
+                let row = W::output::<S>(rows.row(y - first, W::PRODUCTS, zero));
                 let first = ((image * g.oh + y0 + y) * g.ow + x0) * g.k + channel;
                 for (x, &value) in row.iter().enumerate().take(W::OUT.min(g.ow - x0)) {
                     let at = first + x * g.k;
