@@ -58,6 +58,9 @@ pub struct Linear {
     pub narrow: bool,
 }
 
+/// Inputs at most: x, weight, scale, bias, residual.
+const MOST: usize = 5;
+
 /// The extents (n, k) of a weight that x fits.
 fn extents(x: &Desc, weight: &Desc) -> Result<[usize; 2]> {
     expect_type("x", x, &[DType::F32, DType::BF16])?;
@@ -130,7 +133,9 @@ impl Op for Linear {
             Device::Cuda(cuda) => cuda::linear(self, cx, cuda, all, &mut outputs[0]),
             Device::Cpu(cpu) => {
                 let last = all.len() - 1;
-                let mut wide = all.to_vec();
+                let mut wide = [all[0]; MOST];
+                let wide = wide.get_mut(..=last).ok_or_else(|| Error::internal("inputs too many"))?;
+                wide.copy_from_slice(all);
                 let (x, residual);
                 if all[0].dtype() != DType::F32 {
                     x = converted(cx, all[0], DType::F32)?;
@@ -140,7 +145,7 @@ impl Op for Linear {
                     residual = converted(cx, all[last], DType::F32)?;
                     wide[last] = &residual;
                 }
-                through_f32(cx, &mut outputs[0], |out| cpu::linear(self, cx, cpu, &wide, out))
+                through_f32(cx, &mut outputs[0], |out| cpu::linear(self, cx, cpu, wide, out))
             }
         }
     }
