@@ -10,9 +10,9 @@
 // Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
 //                                                            sm_80   |         sm_90a
 // group_norm_apply_backward_bf16        256 threads  80   9216  24   |  80   9216  24
-// group_norm_apply_backward_f32         256 threads  63   5120  32   |  64   5120  32
-// group_norm_apply_bf16                 256 threads  48      0  40   |  48      0  40
-// group_norm_apply_f32                  256 threads  40      0  48   |  46      0  40
+// group_norm_apply_backward_f32         256 threads  58   5120  32   |  60   5120  32
+// group_norm_apply_bf16                 256 threads  48      0  40   |  52      0  32
+// group_norm_apply_f32                  256 threads  36      0  48   |  46      0  40
 // group_norm_coefficients_backward_f32  128 threads  48    256  40   |  48    256  40
 // group_norm_coefficients_f32           128 threads  40    256  48   |  40    256  48
 // group_norm_parts_f32                  128 threads  34      0  48   |  32      0  64
