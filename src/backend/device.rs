@@ -260,6 +260,11 @@ impl Workspace {
         Tensor::new(desc, self.host.as_ref().unwrap_or(&self.arena).allocate(bytes)?)
     }
 
+    /// Between the rounds of work that comes again and again: the next begins as this one did.
+    pub fn rest(&self) {
+        self.arena.join();
+    }
+
     /// Bytes held, in use or not.
     pub fn bytes(&self) -> usize {
         self.arena.bytes()

@@ -18,12 +18,21 @@ pub(super) trait Binary: Copy + Send + Sync {
 
 /// out\[i\] = f(a\[i\], b\[i\]). All of one length.
 pub(super) fn map<F: Binary>(cpu: &Cpu, f: F, a: &[f32], b: &[f32], out: &mut [f32]) {
+    blocks(cpu, f, Some(a), b, out);
+}
+
+/// a\[i\] = f(a\[i\], b\[i\]). Both of one length.
+pub(super) fn update<F: Binary>(cpu: &Cpu, f: F, a: &mut [f32], b: &[f32]) {
+    blocks(cpu, f, None, b, a);
+}
+
+fn blocks<F: Binary>(cpu: &Cpu, f: F, a: Option<&[f32]>, b: &[f32], out: &mut [f32]) {
     let parts = Parts::new(out);
-    cpu.pool.blocks(a.len().div_ceil(BLOCK), |_, block| {
-        let range = block * BLOCK..a.len().min((block + 1) * BLOCK);
+    cpu.pool.blocks(b.len().div_ceil(BLOCK), |_, block| {
+        let range = block * BLOCK..b.len().min((block + 1) * BLOCK);
         // SAFETY: one part a block.
         let out = unsafe { parts.slice(range.clone()) };
-        cpu.isa.dispatch(Map { f, a: &a[range.clone()], b: &b[range], out });
+        cpu.isa.dispatch(Map { f, a: a.map(|a| &a[range.clone()]), b: &b[range], out });
     });
 }
 
@@ -43,7 +52,8 @@ pub(super) fn sum<F: Binary>(cx: Cx<'_>, cpu: &Cpu, f: F, a: &[f32], b: &[f32]) 
 
 struct Map<'a, F> {
     f: F,
-    a: &'a [f32],
+    /// `None` for what stands where the result goes.
+    a: Option<&'a [f32]>,
     b: &'a [f32],
     out: &'a mut [f32],
 }
@@ -52,13 +62,15 @@ impl<F: Binary> Kernel for Map<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
-        for first in (0..self.a.len()).step_by(S::LANES) {
-            let n = S::LANES.min(self.a.len() - first);
-            // SAFETY: `first + n` is at most the length of all three slices.
+        let out = self.out.as_mut_ptr();
+        let a = self.a.map_or(out.cast_const(), <[f32]>::as_ptr);
+        for first in (0..self.b.len()).step_by(S::LANES) {
+            let n = S::LANES.min(self.b.len() - first);
+            // SAFETY: `first + n` is at most the length of all slices, and each place is read before it is written.
             unsafe {
-                let a = S::load_up_to(self.a.as_ptr().add(first), n);
+                let a = S::load_up_to(a.add(first), n);
                 let b = S::load_up_to(self.b.as_ptr().add(first), n);
-                S::store_up_to(self.out.as_mut_ptr().add(first), self.f.apply::<S>(a, b), n);
+                S::store_up_to(out.add(first), self.f.apply::<S>(a, b), n);
             }
         }
     }

@@ -28,6 +28,8 @@ enum Origin {
     },
     /// Not the processor's: `ptr` is an address that only the device can follow.
     Device(Arc<dyn Keeper>),
+    /// A part of another's, which goes back when that does.
+    Piece(Arc<Buffer>),
 }
 
 /// Who has a device's memory.
@@ -72,6 +74,29 @@ impl Buffer {
     pub unsafe fn of_device(address: usize, len: usize, from: Arc<dyn Keeper>) -> Option<Buffer> {
         let ptr = NonNull::new(std::ptr::without_provenance_mut(address))?;
         Some(Buffer { ptr, len, origin: Origin::Device(from), pooled: AtomicBool::new(false) })
+    }
+
+    /// The bytes `offset..offset + len` of another buffer, which lives as long; `None` where they are not there. The offset
+    /// is a multiple of 64.
+    ///
+    /// # Safety
+    /// While it lives, nobody reads or writes these bytes through anything else.
+    pub(crate) unsafe fn piece(of: &Arc<Buffer>, offset: usize, len: usize) -> Option<Buffer> {
+        let inside = offset.checked_add(len).is_some_and(|end| end <= of.len);
+        if !inside || !offset.is_multiple_of(ALIGN) {
+            return None;
+        }
+        let ptr = NonNull::new(of.ptr.as_ptr().wrapping_add(offset))?;
+        Some(Buffer { ptr, len, origin: Origin::Piece(Arc::clone(of)), pooled: AtomicBool::new(false) })
+    }
+
+    /// Who has the memory where it is a device's.
+    fn keeper(&self) -> Option<&Arc<dyn Keeper>> {
+        match &self.origin {
+            Origin::Device(keeper) => Some(keeper),
+            Origin::Piece(of) => of.keeper(),
+            _ => None,
+        }
     }
 
     /// Anonymous memory of whole, aligned 2 MB pages. The system gives it zeroed, page by page, at the first
@@ -133,10 +158,10 @@ impl Buffer {
 
     /// The bytes; `None` where they are a device's.
     pub fn bytes(&self) -> Option<&[u8]> {
-        match self.origin {
-            Origin::Device(_) => None,
-            // SAFETY: allocated and initialised in `new` or `map`.
-            _ => Some(unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }),
+        match self.keeper() {
+            Some(_) => None,
+            // SAFETY: allocated and initialised in `new` or `map`, or a part of what was.
+            None => Some(unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }),
         }
     }
 
@@ -166,6 +191,7 @@ impl Drop for Buffer {
                 libc::munmap(self.ptr.as_ptr().cast(), *size);
             },
             Origin::Device(from) => from.reclaim(self.ptr.as_ptr() as usize),
+            Origin::Piece(_) => {}
         }
     }
 }
@@ -236,7 +262,7 @@ impl Storage {
             return Err(Error::internal(format!("{} bytes of {} were to be read", to.len(), self.len())));
         }
         if let Storage::Owned(buffer) = self
-            && let Origin::Device(keeper) = &buffer.origin
+            && let Some(keeper) = buffer.keeper()
         {
             return keeper.read(buffer.ptr.as_ptr() as usize, to);
         }
@@ -246,7 +272,7 @@ impl Storage {
 
     /// Whether the bytes are in a device's memory, where the processor cannot read them.
     pub fn on_device(&self) -> bool {
-        matches!(self, Storage::Owned(buffer) if matches!(buffer.origin, Origin::Device(_)))
+        matches!(self, Storage::Owned(buffer) if buffer.keeper().is_some())
     }
 
     /// Says that the bytes will not be read soon, see [`Bytes::release`]. Owned ones stay where they are.
@@ -283,7 +309,7 @@ impl Storage {
     /// `Internal` when they are shared or borrowed, or in a device's memory.
     pub fn unique_mut(&mut self) -> Result<&mut [u8]> {
         let buffer = self.unique()?;
-        if matches!(buffer.origin, Origin::Device(_)) {
+        if buffer.keeper().is_some() {
             return Err(of_a_device());
         }
         // SAFETY: nobody else reads or writes these bytes, and nobody can begin to while `self` is
@@ -297,9 +323,9 @@ impl Storage {
     /// `Internal` when they are shared or borrowed, or the processor's.
     pub fn unique_address(&mut self) -> Result<usize> {
         let buffer = self.unique()?;
-        match buffer.origin {
-            Origin::Device(_) => Ok(buffer.ptr.as_ptr() as usize),
-            _ => Err(Error::internal("a device was to write memory of the processor")),
+        match buffer.keeper() {
+            Some(_) => Ok(buffer.ptr.as_ptr() as usize),
+            None => Err(Error::internal("a device was to write memory of the processor")),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a tokenizer's run changes, as a file has it: safetensors, with names that say whose each tensor is.
 
-use super::optim::{Optimizer, Tensors};
+use super::optim::{self, Optimizer, Tensors};
 use super::step::State;
 use super::usage::Usage;
 use crate::backend::Device;
@@ -154,6 +154,14 @@ impl State {
             super::keep(device, all.values_mut())?;
         }
         Ok(())
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        let moments =
+            [&self.optimizer, &self.discriminator_optimizer].into_iter().flat_map(Optimizer::moments);
+        let all = [&self.weights, &self.average, &self.discriminator, &self.statistics];
+        optim::bytes(all.into_iter().chain(moments))
     }
 
     /// As it was when [`State::contents`] gave what the file has.

@@ -49,6 +49,11 @@ impl Learned {
         super::keep(device, self.weights.values_mut().chain(self.average.values_mut()))
     }
 
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        optim::bytes([&self.weights, &self.average].into_iter().chain(self.optimizer.moments()))
+    }
+
     /// The weights that are of use: the average where there is one.
     pub fn in_use(&self) -> &Tensors {
         if self.average.is_empty() { &self.weights } else { &self.average }

@@ -212,10 +212,13 @@ fn of<'a>(gradients: &Tensors, all: &'a mut Tensors) -> impl Iterator<Item = &'a
 
 /// A weight's moment at first.
 fn zero(e: &Eager<'_>, desc: &Desc) -> Result<Tensor> {
-    e.cx().written::<f32>(desc.shape, |zero| {
-        zero.fill(0.0);
-        Ok(())
-    })
+    // Memory of its own, not the workspace's: it stays.
+    e.cx().device.keep(&Tensor::new(*desc, HeapAllocator.allocate(desc.bytes().unwrap_or(usize::MAX))?)?)
+}
+
+/// Bytes that these tensors have.
+pub fn bytes<'a>(all: impl IntoIterator<Item = &'a Tensors>) -> usize {
+    all.into_iter().flat_map(BTreeMap::values).map(|tensor| tensor.storage().len()).sum()
 }
 
 /// Adds the gradients of another part of a batch.

@@ -126,7 +126,7 @@ impl Trainer {
         &self.network
     }
 
-    /// Bytes of memory beside the weights' files: weights that moved, moments, activations.
+    /// Bytes of memory beside what the steps change: activations, gradients.
     pub fn workspace_bytes(&self) -> usize {
         self.workspace.bytes()
     }
@@ -292,6 +292,7 @@ impl Trainer {
         let (mut others, moved): (Tensors, Tensors) =
             self.state.weights.clone().into_iter().partition(|(name, _)| still(name));
         others.extend(self.state.discriminator.clone());
+        self.workspace.rest();
         let tape = Tape::new(Eager::new(&self.device, &self.workspace), &moved, add)
             .with_others(&others)
             .with_narrow_values()

@@ -54,3 +54,4 @@ mod straight_through;
 mod sum_rows;
 mod upsample;
 mod windows;
+mod workspace;

@@ -44,7 +44,7 @@ pub fn noise(count: usize, side: usize) -> Result<Tensor> {
 const SEVERAL: usize = 4;
 
 /// Tries steps on one and on several pictures, and prints what a run of these weights will take if the rest grows evenly.
-/// `step` does one, in one part however many `run.accumulate` wants, and says how many bytes the workspace has.
+/// `step` does one, in one part however many `run.accumulate` wants, and says how many bytes there are.
 pub fn print(run: &Run, weights: usize, mut step: impl FnMut(usize) -> Result<usize>) -> Result<()> {
     let mut tried = Vec::new();
     for count in [1, SEVERAL] {

@@ -51,7 +51,7 @@ pub fn run(args: &Args, group: &Group) -> Result<()> {
         return estimate::print(&recipe.run, estimate::count(&trainer.state.weights), |pictures| {
             let any = |count: usize, of: usize| (0..count).map(|i| (i * 37 % of) as u32).collect::<Vec<_>>();
             trainer.step(&any(pictures, config.classes), &any(pictures * codes, config.codebook_size))?;
-            Ok(trainer.workspace_bytes())
+            Ok(trainer.workspace_bytes() + trainer.state.bytes())
         });
     }
     let stop = run::stop()?;

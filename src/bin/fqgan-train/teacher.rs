@@ -47,7 +47,7 @@ pub fn run(args: &Args, group: &Group) -> Result<()> {
         let side = recipe.model.image_size;
         return estimate::print(&recipe.run, estimate::count(&trainer.state.weights), |pictures| {
             trainer.step(&estimate::noise(pictures, side)?, &vec![0; pictures])?;
-            Ok(trainer.workspace_bytes())
+            Ok(trainer.workspace_bytes() + trainer.state.bytes())
         });
     }
     let stop = run::stop()?;

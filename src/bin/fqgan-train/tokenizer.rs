@@ -55,7 +55,7 @@ pub fn run(args: &Args, group: &Group) -> Result<()> {
         let side = recipe.model.image_size;
         return estimate::print(&recipe.run, estimate::count(&trainer.state.weights), |pictures| {
             trainer.try_step(&estimate::noise(pictures, side)?)?;
-            Ok(trainer.workspace_bytes())
+            Ok(trainer.workspace_bytes() + trainer.state.bytes())
         });
     }
     let data = run::missing(&args.data, "--data")?;

@@ -8,27 +8,29 @@ use crate::tensor::Tensor;
 const BLOCK: usize = 4096;
 
 pub(super) fn adam(op: &Adam, cpu: &Cpu, all: &[&Tensor], outputs: &mut [Tensor; 3]) -> Result<()> {
-    let (weight, grad) = (all[0].data::<f32>()?, all[1].data::<f32>()?);
-    let (m, v) = (all[2].data::<f32>()?, all[3].data::<f32>()?);
-    let [new_weight, new_m, new_v] = outputs;
-    let new_weight = Parts::new(new_weight.data_mut::<f32>()?);
-    let (new_m, new_v) = (Parts::new(new_m.data_mut::<f32>()?), Parts::new(new_v.data_mut::<f32>()?));
-    let factors = op.factors();
-    cpu.pool.blocks(weight.len().div_ceil(BLOCK), |_, block| {
-        let range = block * BLOCK..weight.len().min((block + 1) * BLOCK);
-        let from = [weight, grad, m, v].map(|x| &x[range.clone()]);
-        // SAFETY: one part a block, of all three.
-        let to = unsafe {
-            [new_weight.slice(range.clone()), new_m.slice(range.clone()), new_v.slice(range.clone())]
-        };
-        cpu.isa.dispatch(Step { factors, from, to });
-    });
+    let [weight, m, v] = outputs;
+    let old = [all[0].data::<f32>()?, all[2].data()?, all[3].data()?];
+    step(op, cpu, all[1].data()?, Some(old), [weight.data_mut()?, m.data_mut()?, v.data_mut()?]);
     Ok(())
+}
+
+/// Weight, m and v after a step: from the old ones, or from what stands where they go.
+pub(super) fn step(op: &Adam, cpu: &Cpu, gradient: &[f32], old: Option<[&[f32]; 3]>, new: [&mut [f32]; 3]) {
+    let factors = op.factors();
+    let new = new.map(Parts::new);
+    cpu.pool.blocks(gradient.len().div_ceil(BLOCK), |_, block| {
+        let range = block * BLOCK..gradient.len().min((block + 1) * BLOCK);
+        // SAFETY: one part a block, of all three.
+        let to = new.each_ref().map(|all| unsafe { all.slice(range.clone()) });
+        let old = old.map(|old| old.map(|all| &all[range.clone()]));
+        cpu.isa.dispatch(Step { factors, gradient: &gradient[range], old, to });
+    });
 }
 
 struct Step<'a> {
     factors: Factors,
-    from: [&'a [f32]; 4],
+    gradient: &'a [f32],
+    old: Option<[&'a [f32]; 3]>,
     to: [&'a mut [f32]; 3],
 }
 
@@ -37,12 +39,13 @@ impl Kernel for Step<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let f = self.factors;
-        let count = self.from[0].len();
-        let [weight, grad, m, v] = self.from.map(<[f32]>::as_ptr);
-        let [to_weight, to_m, to_v] = self.to.map(<[f32]>::as_mut_ptr);
+        let (count, grad) = (self.gradient.len(), self.gradient.as_ptr());
+        let to = self.to.map(<[f32]>::as_mut_ptr);
+        let [weight, m, v] = self.old.map_or(to.map(<*mut f32>::cast_const), |old| old.map(<[f32]>::as_ptr));
+        let [to_weight, to_m, to_v] = to;
         for at in (0..count).step_by(S::LANES) {
             let n = S::LANES.min(count - at);
-            // SAFETY: `at + n <= count`, the length of all seven.
+            // SAFETY: `at + n <= count`, the length of all, and each place is read before it is written.
             unsafe {
                 let load = |p: *const f32| S::load_up_to(p.add(at), n);
                 let g = S::mul(load(grad), S::splat(f.scale));

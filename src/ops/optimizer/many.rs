@@ -1,13 +1,10 @@
-//! The same of all tensors of a network: on a GPU they share a launch, whatever their number.
+//! The same of all tensors of a network, in place: on a GPU they share a launch, whatever their number.
 
 use super::{Adam, Average, Length};
 use crate::backend::Device;
-#[cfg(feature = "cuda")]
-use crate::error::Context;
-use crate::error::Result;
-use crate::exec::Eager;
-#[cfg(feature = "cuda")]
-use crate::exec::Op;
+use crate::error::{Context, Result};
+use crate::exec::{Eager, Op};
+use crate::ops::elementwise::update;
 use crate::tensor::Tensor;
 
 /// A weight that [`step`] moves. All four are f32 of one shape.
@@ -24,7 +21,8 @@ pub struct Moved<'a> {
     pub decay: f64,
 }
 
-/// A step of [`Adam`] on each. A GPU writes the new values over the old ones where nobody else holds those.
+/// A step of [`Adam`] on each. The new values are written over the old ones where nobody else holds those, who would
+/// see them move.
 ///
 /// # Errors
 /// As the operation's. Then some may have moved and others not.
@@ -38,11 +36,11 @@ pub fn step(e: &Eager<'_>, op: &Adam, all: &mut [Moved<'_>]) -> Result<()> {
             }
             super::cuda::step(op, e.cx(), cuda, all).context(|| Adam::NAME)
         }
-        Device::Cpu(_) => all.iter_mut().try_for_each(|one| {
+        Device::Cpu(cpu) => all.iter_mut().try_for_each(|one| {
             let op = Adam { decay: one.decay, ..*op };
-            let [weight, first, second] =
-                e.run(&op, &[&*one.weight, one.gradient, &*one.first, &*one.second])?;
-            (*one.weight, *one.first, *one.second) = (weight, first, second);
+            count(e, &op, &[&*one.weight, one.gradient, &*one.first, &*one.second])?;
+            let all = [own(one.weight)?, own(one.first)?, own(one.second)?];
+            super::cpu::step(&op, cpu, one.gradient.data()?, None, all);
             Ok(())
         }),
     }
@@ -59,8 +57,9 @@ pub fn average(e: &Eager<'_>, op: &Average, all: &mut [(&mut Tensor, &Tensor)]) 
             all.iter().try_for_each(|(average, weight)| count(e, op, &[&**average, *weight]))?;
             super::cuda::move_averages(op, e.cx(), cuda, all).context(|| Average::NAME)
         }
-        Device::Cpu(_) => all.iter_mut().try_for_each(|(average, weight)| {
-            [**average] = e.run(op, &[&**average, *weight])?;
+        Device::Cpu(cpu) => all.iter_mut().try_for_each(|(average, weight)| {
+            count(e, op, &[&**average, *weight])?;
+            update(cpu, *op, own(average)?, weight.data()?);
             Ok(())
         }),
     }
@@ -87,8 +86,16 @@ pub fn lengths(e: &Eager<'_>, all: &[&Tensor]) -> Result<Vec<f64>> {
     }
 }
 
+/// The elements, to write: of a tensor that somebody else holds, those of a copy that takes its place.
+fn own(tensor: &mut Tensor) -> Result<&mut [f32]> {
+    if tensor.data_mut::<f32>().is_err() {
+        // Not the workspace's memory: it stays.
+        *tensor = Tensor::from_slice(*tensor.shape(), tensor.data::<f32>()?)?;
+    }
+    tensor.data_mut()
+}
+
 /// Checks the inputs of an operation and counts its arithmetic.
-#[cfg(feature = "cuda")]
 fn count<O: Op<N>, const N: usize>(e: &Eager<'_>, op: &O, inputs: &[&Tensor]) -> Result<()> {
     let descs: Vec<_> = inputs.iter().map(|input| *input.desc()).collect();
     op.outputs(&descs).context(|| O::NAME)?;

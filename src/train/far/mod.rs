@@ -83,7 +83,7 @@ impl FarTrainer {
         &self.config
     }
 
-    /// Bytes of memory beside the weights' files: weights that moved, moments, activations.
+    /// Bytes of memory beside what the steps change: activations, gradients.
     pub fn workspace_bytes(&self) -> usize {
         self.workspace.bytes()
     }
@@ -162,6 +162,7 @@ impl FarTrainer {
         noise: &Noise,
         reduction: Option<&mut Reduction<'_>>,
     ) -> Result<(Report, Tensors)> {
+        self.workspace.rest();
         let e = Eager::new(&self.device, &self.workspace);
         let tape = Tape::new(e, &self.state.weights, add).with_narrow_values();
         let tape = tape.with_checkpoints(self.recipe.checkpoint_blocks);

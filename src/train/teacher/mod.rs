@@ -59,7 +59,7 @@ impl TeacherTrainer {
         })
     }
 
-    /// Bytes of memory beside the weights' files: weights that moved, moments, activations.
+    /// Bytes of memory beside what the steps change: activations, gradients.
     pub fn workspace_bytes(&self) -> usize {
         self.workspace.bytes()
     }
@@ -121,6 +121,7 @@ impl TeacherTrainer {
         labels: &[u32],
         reduction: Option<&mut Reduction<'_>>,
     ) -> Result<(Report, Tensors)> {
+        self.workspace.rest();
         let tape = Tape::new(Eager::new(&self.device, &self.workspace), &self.state.weights, add);
         let logits = self.logits(&tape, &tape.cx().upload(pictures)?)?;
         let [count, classes] = [tape.desc(&logits).shape[0], self.recipe.model.classes];
