@@ -1,6 +1,7 @@
 //! How a model runs. A model is written once over [`Exec`]; the executor decides whether an operation is
 //! just run ([`Eager`]) or also remembered, for gradients ([`Tape`]).
 
+mod applied;
 mod eager;
 mod param;
 mod part;

@@ -1,6 +1,7 @@
 //! Activation checkpoints: a part of a model that a tape runs twice instead of keeping its inner values.
 
-use super::tape::{Step, Tape, Var};
+use super::applied::Step;
+use super::tape::{Tape, Var};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 

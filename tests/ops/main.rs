@@ -20,6 +20,7 @@ mod code_embedding;
 mod code_entropy;
 mod concat;
 mod conv2d;
+mod conv2d_gradients;
 mod cross_entropy;
 mod disentangle;
 mod dropout;

@@ -2,7 +2,8 @@
 //! the definition. Two tiles, or two outputs, stand together, so that the processor's products of pairs run over them.
 
 use super::filter::FilterGradient;
-use super::filter_winograd::{CHANNELS, Cut, Half, POINTS, TILES, Window, back};
+use super::filter_window::{Half, Window};
+use super::filter_winograd::{CHANNELS, Cut, POINTS, TILES, back};
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::{Cpu, Parts, Values};
 use crate::error::Result;

@@ -12,6 +12,7 @@ mod cuda;
 mod filter;
 mod filter_bf16;
 mod filter_few;
+mod filter_window;
 mod filter_winograd;
 mod pack;
 
