@@ -1,5 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::batch_deviation::BatchDeviation;
 use fqgan::tensor::DType;
 
@@ -29,9 +29,11 @@ fn corners() {
     for (shape, group) in
         [([4, 4, 4, 32], 4), ([6, 2, 3, 5], 4), ([5, 1, 1, 3], 4), ([8, 3, 2, 7], 4), ([1, 2, 2, 2], 4)]
     {
+        let inputs = vec![random(1, &shape, DType::F32)];
         let op = BatchDeviation { group };
-        let x = random(1, &shape, DType::F32);
-        check(&Case::new(op, vec![x], 1e-6, move |all| vec![oracle(group, &all[0])]));
+        let case = || Case::new(op, inputs.clone(), 1e-6, move |all| vec![oracle(group, &all[0])]);
+        check(&case());
+        check_narrow(&rounded(case(), &[0]));
     }
     let empty = random(1, &[2, 0, 3, 3], DType::F32);
     refuses(BatchDeviation { group: 4 }, &[&empty], "expected pictures, and sets of at least one");
@@ -42,7 +44,9 @@ fn corners() {
 #[test]
 fn gradients() {
     for (shape, group) in [([4, 2, 2, 3], 4), ([6, 1, 2, 2], 4), ([4, 1, 1, 3], 2)] {
-        let x = random(3, &shape, DType::F32);
-        check_gradients(BatchDeviation { group }, &[x], &[0], 1e-5, |all| vec![oracle(group, &all[0])]);
+        for (dtype, bound) in [(DType::F32, 1e-5), (DType::BF16, ROUNDING)] {
+            let x = random(3, &shape, dtype);
+            check_gradients(BatchDeviation { group }, &[x], &[0], bound, |all| vec![oracle(group, &all[0])]);
+        }
     }
 }

@@ -14,9 +14,9 @@ use crate::tensor::{DType, Desc, Tensor};
 /// The mean over all places and channels of the standard deviation within a set of pictures, at every place of each of
 /// them.
 ///
-/// Input: x (n, h, w, c) f32, not empty. Output: (n, h, w, 1) f32. A set has g pictures, g being the largest divisor of n
-/// that is not larger than `group`: picture i is of set i mod (n / g). The deviation is the root of the mean square
-/// plus 1e-8.
+/// Input: x (n, h, w, c) f32, or on a GPU bf16, not empty. Output: (n, h, w, 1) of x's type. A set has g pictures, g being
+/// the largest divisor of n that is not larger than `group`: picture i is of set i mod (n / g). The deviation is the root
+/// of the mean square plus 1e-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchDeviation {
     /// The most pictures of a set, at least 1.
@@ -33,7 +33,7 @@ impl BatchDeviation {
     }
 
     fn check(self, x: &Desc) -> Result<[usize; 4]> {
-        expect_type("x", x, &[DType::F32])?;
+        expect_type("x", x, &[DType::F32, DType::BF16])?;
         let extents = dims("x", x)?;
         if self.group == 0 || x.shape.count() == 0 {
             return Err(Error::invalid(format!(
@@ -50,7 +50,7 @@ impl Op for BatchDeviation {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
         let [n, h, w, _] = self.check(&x)?;
-        Ok([Desc::plain([n, h, w, 1], DType::F32)])
+        Ok([Desc::plain([n, h, w, 1], x.dtype)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -64,6 +64,7 @@ impl Op for BatchDeviation {
             Device::Cuda(cuda) => {
                 cuda::forward(self.size(all[0].shape()[0]), cx, cuda, all[0], &mut outputs[0])
             }
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let [n, h, w, c] = dims("x", all[0].desc())?;
                 let (g, x) = (self.size(n), all[0].data::<f32>()?);
@@ -110,7 +111,7 @@ impl Op for Rule {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x, dy] = inputs::<2>(all)?;
         let [n, h, w, _] = self.0.check(&x)?;
-        expect("gradient", &dy, &[n, h, w, 1], DType::F32)?;
+        expect("gradient", &dy, &[n, h, w, 1], x.dtype)?;
         Ok([x])
     }
 
