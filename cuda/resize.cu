@@ -9,6 +9,7 @@
 //                                                            sm_80   |         sm_90a
 // resize_bilinear_bf16                  256 threads  48      0  40   |  48      0  40
 // resize_bilinear_f32                   256 threads  48      0  40   |  48      0  40
+// resize_grid_bf16                      256 threads  40      0  48   |  48      0  40
 // resize_grid_f32                       256 threads  38      0  48   |  48      0  40
 // resize_nearest_bf16                   256 threads  32      0  64   |  32      0  64
 // resize_nearest_f32                    256 threads  30      0  64   |  32      0  64
@@ -94,6 +95,26 @@ struct Taps {
     }
 };
 
+// Table (h w, c) to (rows columns, c).
+template <class T>
+__device__ __forceinline__ void grid(const T *table, T *out, Size cells, int cells_of_block, int h, int w, int rows,
+                                     int columns, int c) {
+    over_tile<1>(cells, cells_of_block, c, [&](Size index, int channel) {
+        const Pixel cell(index, rows, columns);
+        const Taps down(cell.y, h, rows), across(cell.x, w, columns);
+        float sum = 0.0f;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                const float weight = down.weight[i] * across.weight[j];
+                sum = fmaf(weight, widen(table[(Size(down.cell[i]) * w + across.cell[j]) * c + channel]), sum);
+            }
+        }
+        out[index * c + channel] = narrow<T>(sum);
+    });
+}
+
 } // namespace
 
 #define RESIZE(T, type)                                                                                              \
@@ -108,28 +129,13 @@ struct Taps {
                                      int columns, int c, int corners) {                                              \
         OVER_ROWS(T, bilinear, x, out, pixels, pixels_of_block, h, w, rows, columns, c, corners);                    \
     }                                                                                                                \
-    FQGAN_KERNEL(fqgan_resize_bilinear_##type, TILE_THREADS)
+    FQGAN_KERNEL(fqgan_resize_bilinear_##type, TILE_THREADS)                                                         \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS)                                                       \
+        fqgan_resize_grid_##type(const T *table, T *out, Size cells, int cells_of_block, int h, int w, int rows,     \
+                                 int columns, int c) {                                                               \
+        grid(table, out, cells, cells_of_block, h, w, rows, columns, c);                                             \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_resize_grid_##type, TILE_THREADS)
 
 RESIZE(float, f32)
 RESIZE(bf16, bf16)
-
-// Table (h w, c) to (rows columns, c).
-extern "C" __global__ void __launch_bounds__(TILE_THREADS)
-    fqgan_resize_grid_f32(const float *table, float *out, Size cells, int cells_of_block, int h, int w, int rows,
-                          int columns, int c) {
-    over_tile<1>(cells, cells_of_block, c, [&](Size index, int channel) {
-        const Pixel cell(index, rows, columns);
-        const Taps down(cell.y, h, rows), across(cell.x, w, columns);
-        float sum = 0.0f;
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                const float weight = down.weight[i] * across.weight[j];
-                sum = fmaf(weight, table[(Size(down.cell[i]) * w + across.cell[j]) * c + channel], sum);
-            }
-        }
-        out[index * c + channel] = sum;
-    });
-}
-FQGAN_KERNEL(fqgan_resize_grid_f32, TILE_THREADS)

@@ -1,4 +1,4 @@
-use crate::table::{Case, check, random, refuses};
+use crate::table::{Case, check, check_narrow, random, refuses, rounded};
 use fqgan::ops::resize_grid::ResizeGrid;
 use fqgan::tensor::DType;
 use proptest::prelude::*;
@@ -49,6 +49,7 @@ fn corners() {
         [([16, 16], [32, 32]), ([16, 16], [16, 16]), ([1, 1], [3, 2]), ([4, 3], [1, 1]), ([37, 37], [16, 16])]
     {
         check(&case(1, from, to, 5));
+        check_narrow(&rounded(case(1, from, to, 5), &[0]));
     }
     check(&case(2, [2, 2], [0, 4], 3));
     refuses(

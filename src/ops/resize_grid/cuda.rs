@@ -1,7 +1,7 @@
 use super::ResizeGrid;
 use crate::backend::cuda::{Arg, Cuda, Launch};
 use crate::error::Result;
-use crate::ops::launch::{Tile, int};
+use crate::ops::launch::{Tile, int, typed};
 use crate::tensor::Tensor;
 
 pub(super) fn forward(op: &ResizeGrid, cuda: &Cuda, table: &Tensor, out: &mut Tensor) -> Result<()> {
@@ -21,5 +21,6 @@ pub(super) fn forward(op: &ResizeGrid, cuda: &Cuda, table: &Tensor, out: &mut Te
         int(c)?,
     ];
     let launch = if c == 0 { Launch::blocks(0, 32) } else { tile.launch(cells, tile.rows(), 1) };
-    cuda.launch("fqgan_resize_grid_f32", launch, &args)
+    let kernel = typed(table.dtype(), ["fqgan_resize_grid_f32", "fqgan_resize_grid_bf16"]);
+    cuda.launch(kernel, launch, &args)
 }

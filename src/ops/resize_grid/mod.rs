@@ -6,13 +6,13 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::check::{expect, inputs};
+use super::check::{expect, expect_type, inputs};
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::exec::{Cost, Cx, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
-/// Table (h * w, c) f32 to (h' * w', c) f32.
+/// Table (h * w, c) f32, or on a GPU bf16, to (h' * w', c) of that type.
 #[derive(Clone, Copy, Debug)]
 pub struct ResizeGrid {
     /// Rows and columns of the table.
@@ -27,11 +27,12 @@ impl Op for ResizeGrid {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [table] = inputs::<1>(all)?;
         let c = table.shape.last().copied().unwrap_or(0);
-        expect("table", &table, &[self.from[0] * self.from[1], c], DType::F32)?;
+        expect_type("table", &table, &[DType::F32, DType::BF16])?;
+        expect("table", &table, &[self.from[0] * self.from[1], c], table.dtype)?;
         if self.from[0] * self.from[1] == 0 {
             return Err(Error::invalid("an empty grid cannot be interpolated"));
         }
-        Ok([Desc::plain([self.to[0] * self.to[1], c], DType::F32)])
+        Ok([Desc::plain([self.to[0] * self.to[1], c], table.dtype)])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -44,6 +45,7 @@ impl Op for ResizeGrid {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(self, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::forward(self, cpu, all[0], &mut outputs[0]),
         }
     }
