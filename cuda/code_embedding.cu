@@ -1,10 +1,12 @@
 // Codes to latents: each sub-codebook's entry is looked up, and the k entries of a position stand side by side.
-// Sub-codebooks that the mask leaves out give zeros, and their codes are not read.
+// Sub-codebooks that the mask leaves out give zeros, and their codes are not read. Entries are f32, and come out as that
+// or as bf16.
 //
 // Bytes: the codes, and the output twice. Bound: memory. A thread an entry's group of N.
 //
 // Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
 //                                                            sm_80   |         sm_90a
+// code_embedding_forward_bf16           256 threads  28      0  64   |  28      0  64
 // code_embedding_forward_f32            256 threads  28      0  64   |  28      0  64
 
 #include "tile.cuh"
@@ -12,9 +14,9 @@
 namespace {
 
 // codes (n, k, area), table (k, count, d), out (n, area, k d). Grid: ceil(n area k d / N / TILE_THREADS).
-template <int N>
-__device__ __forceinline__ void look_up(const unsigned *codes, const float *table, float *out, Size groups, Size area,
-                                        int k, unsigned count, int d, unsigned mask, unsigned long long *wrong) {
+template <int N, class T>
+__device__ __forceinline__ void look_up(const unsigned *codes, const float *table, T *out, Size groups, Size area, int k,
+                                        unsigned count, int d, unsigned mask, unsigned long long *wrong) {
     const Size group = thread_of_grid();
     if (group >= groups) {
         return;
@@ -37,13 +39,18 @@ __device__ __forceinline__ void look_up(const unsigned *codes, const float *tabl
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(TILE_THREADS)
-    fqgan_code_embedding_forward_f32(const unsigned *codes, const float *table, float *out, Size groups, Size area,
-                                     int k, unsigned count, int d, unsigned mask, unsigned long long *wrong) {
-    if (d % 4 == 0) {
-        look_up<4>(codes, table, out, groups, area, k, count, d, mask, wrong);
-    } else {
-        look_up<1>(codes, table, out, groups, area, k, count, d, mask, wrong);
-    }
-}
-FQGAN_KERNEL(fqgan_code_embedding_forward_f32, TILE_THREADS)
+#define CODE_EMBEDDING(T, type)                                                                                      \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS)                                                       \
+        fqgan_code_embedding_forward_##type(const unsigned *codes, const float *table, T *out, Size groups,          \
+                                            Size area, int k, unsigned count, int d, unsigned mask,                  \
+                                            unsigned long long *wrong) {                                             \
+        if (d % 4 == 0) {                                                                                            \
+            look_up<4>(codes, table, out, groups, area, k, count, d, mask, wrong);                                   \
+        } else {                                                                                                     \
+            look_up<1>(codes, table, out, groups, area, k, count, d, mask, wrong);                                   \
+        }                                                                                                            \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_code_embedding_forward_##type, TILE_THREADS)
+
+CODE_EMBEDDING(float, f32)
+CODE_EMBEDDING(bf16, bf16)

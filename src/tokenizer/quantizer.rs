@@ -78,7 +78,7 @@ impl Quantizer {
     /// Codes (n, k, h, w) to normalised rows (n, h, w, k * d), zeros for sub-codebooks outside the mask.
     pub(super) fn embed<E: Exec>(&self, e: &E, codes: &E::Value, mask: u32) -> Result<E::Value> {
         let table = e.param(&self.table)?;
-        let [embeddings] = e.apply(CodeEmbedding { mask }, &[codes, &table])?;
+        let [embeddings] = e.apply(CodeEmbedding { mask, narrow: false }, &[codes, &table])?;
         Ok(embeddings)
     }
 }

@@ -1,4 +1,4 @@
-use crate::table::{Case, check, cx, device, noise, on, random, refuses};
+use crate::table::{Case, ROUNDING, check, check_narrow, cx, device, noise, on, random, refuses};
 use fqgan::backend::cpu::Isa;
 use fqgan::ops::code_embedding::{CodeEmbedding, table};
 use fqgan::tensor::{DType, Tensor};
@@ -12,9 +12,19 @@ fn codes(seed: u64, shape: [usize; 4], below: usize) -> Tensor {
     Tensor::from_slice(shape, &values).unwrap()
 }
 
-fn embedding(seed: u64, [n, k, h, w]: [usize; 4], count: usize, d: usize, mask: u32) -> Case {
+fn embedding(seed: u64, shape: [usize; 4], count: usize, d: usize, mask: u32) -> Case {
+    embedding_of(CodeEmbedding { mask, ..Default::default() }, seed, shape, count, d)
+}
+
+/// The output of bf16.
+fn narrow(seed: u64, shape: [usize; 4], count: usize, d: usize, mask: u32) -> Case {
+    embedding_of(CodeEmbedding { mask, narrow: true }, seed, shape, count, d).within(ROUNDING)
+}
+
+fn embedding_of(op: CodeEmbedding, seed: u64, [n, k, h, w]: [usize; 4], count: usize, d: usize) -> Case {
+    let mask = op.mask;
     let inputs = vec![codes(seed, [n, k, h, w], count), random(seed + 1, &[k, count, d], DType::F32)];
-    Case::new(CodeEmbedding { mask }, inputs, 0.0, move |all| {
+    Case::new(op, inputs, 0.0, move |all| {
         let mut out = Vec::new();
         for (image, position) in (0..n).flat_map(|i| (0..h * w).map(move |p| (i, p))) {
             for book in 0..k {
@@ -43,6 +53,9 @@ fn corners() {
     check(&embedding(6, [0, 2, 3, 5], 7, 3, 0));
     check(&embedding(7, [1, 2, 0, 5], 7, 3, 0));
     check(&embedding(8, [1, 0, 2, 5], 7, 3, 0));
+    check_narrow(&narrow(1, [2, 2, 16, 16], 16384, 8, 0));
+    check_narrow(&narrow(5, [2, 32, 3, 5], 7, 3, 1 << 31));
+    check_narrow(&narrow(6, [0, 2, 3, 5], 7, 3, 0));
 }
 
 #[test]
@@ -51,7 +64,7 @@ fn codes_of_unused_codebooks_are_not_read() {
         Tensor::from_slice([1, 2, 1, 1], &[u32::MAX, 1]).unwrap(),
         Tensor::from_slice([2, 2, 1], &[1.0f32, 2.0, 3.0, 4.0]).unwrap(),
     ];
-    check(&Case::new(CodeEmbedding { mask: 2 }, inputs, 0.0, |_| vec![vec![0.0, 4.0]]));
+    check(&Case::new(CodeEmbedding { mask: 2, ..Default::default() }, inputs, 0.0, |_| vec![vec![0.0, 4.0]]));
 }
 
 #[test]
@@ -71,7 +84,7 @@ fn a_table_has_unit_rows() {
 #[test]
 fn refusals() {
     let entries = random(1, &[2, 5, 8], DType::F32);
-    let op = CodeEmbedding { mask: 0 };
+    let op = CodeEmbedding { mask: 0, ..Default::default() };
     let mut values = vec![4u32; 2 * 2 * 3 * 4];
     values[24 + 12 + 2 * 4 + 3] = 5;
     let says = "code 5 of image 1, sub-codebook 1, row 2, column 3: expected less than 5";
@@ -82,9 +95,13 @@ fn refusals() {
     let none = random(1, &[2, 0, 8], DType::F32);
     refuses(op, &[&Tensor::from_slice([1, 2, 1, 1], &[0u32; 2]).unwrap(), &none], "expected less than 0");
     let fine = codes(1, [1, 2, 2, 2], 5);
-    refuses(CodeEmbedding { mask: 4 }, &[&fine, &entries], "mask 0x4 does not fit 2 sub-codebooks");
+    refuses(
+        CodeEmbedding { mask: 4, ..Default::default() },
+        &[&fine, &entries],
+        "mask 0x4 does not fit 2 sub-codebooks",
+    );
     let many = [&codes(1, [1, 33, 2, 2], 5), &random(1, &[33, 5, 8], DType::F32)];
-    refuses(CodeEmbedding { mask: 1 }, &many, "does not fit 33 sub-codebooks");
+    refuses(CodeEmbedding { mask: 1, ..Default::default() }, &many, "does not fit 33 sub-codebooks");
     refuses(op, &[&fine, &random(1, &[3, 5, 8], DType::F32)], "codes of 2 sub-codebooks, the table has 3");
     refuses(op, &[&random(1, &[1, 2, 2, 2], DType::F32), &entries], "expected plain u32");
 }
@@ -95,10 +112,10 @@ fn a_refusal_does_not_spoil_the_next_call() {
     on(&device(Isa::best(), 2), |e| {
         use fqgan::exec::Exec;
         let bad = Tensor::from_slice([1, 1, 1, 1], &[9u32]).unwrap();
-        assert!(e.apply(CodeEmbedding { mask: 0 }, &[&bad, &entries]).is_err());
+        assert!(e.apply(CodeEmbedding { mask: 0, ..Default::default() }, &[&bad, &entries]).is_err());
         let held = cx(e).workspace.bytes();
         let good = Tensor::from_slice([1, 1, 1, 1], &[3u32]).unwrap();
-        let [out] = e.apply(CodeEmbedding { mask: 0 }, &[&good, &entries]).unwrap();
+        let [out] = e.apply(CodeEmbedding { mask: 0, ..Default::default() }, &[&good, &entries]).unwrap();
         assert_eq!(out.data::<f32>().unwrap(), &entries.data::<f32>().unwrap()[24..32]);
         assert_eq!(cx(e).workspace.bytes(), held);
     });

@@ -80,7 +80,7 @@ fn contracts() -> Vec<Contract> {
             },
         },
         Contract {
-            run: run!(CodeEmbedding { mask: 2 }),
+            run: run!(CodeEmbedding { mask: 2, narrow: false }),
             inputs: descs(&[(&[2, 2, 3, 4], DType::U32), (&[2, 3, 4], F32)]),
             takes: |all| {
                 let [codes, table] = all else { return false };

@@ -3,7 +3,7 @@ use crate::backend::cuda::{Arg, Cuda, Launch};
 use crate::error::Result;
 use crate::exec::Cx;
 use crate::ops::check::dims;
-use crate::ops::launch::{THREADS, TOGETHER, Wrong, int};
+use crate::ops::launch::{THREADS, TOGETHER, Wrong, int, typed};
 use crate::tensor::Tensor;
 
 pub(super) fn code_embedding(
@@ -29,7 +29,8 @@ pub(super) fn code_embedding(
         op.mask.into(),
         wrong.arg()?,
     ];
-    cuda.launch("fqgan_code_embedding_forward_f32", Launch::over(groups, THREADS as u32), &args)?;
+    let kernels = ["fqgan_code_embedding_forward_f32", "fqgan_code_embedding_forward_bf16"];
+    cuda.launch(typed(out.dtype(), kernels), Launch::over(groups, THREADS as u32), &args)?;
     match wrong.first(cx, cuda)? {
         None => Ok(()),
         Some(at) => {

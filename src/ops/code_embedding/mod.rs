@@ -14,12 +14,14 @@ use crate::tensor::{Allocate, DType, Desc, HeapAllocator, Tensor};
 
 /// Looks codes up.
 ///
-/// Inputs: codes (n, k, h, w) u32, table (k, N, d) f32 as [`table`] makes it. Output: (n, h, w, k * d) f32,
-/// zero in the channels of sub-codebooks that are not used. Codes of those are not read.
-#[derive(Clone, Copy, Debug)]
+/// Inputs: codes (n, k, h, w) u32, table (k, N, d) f32 as [`table`] makes it. Output: (n, h, w, k * d) f32, or bf16 if
+/// `narrow`, zero in the channels of sub-codebooks that are not used. Codes of those are not read.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct CodeEmbedding {
     /// Bit i: sub-codebook i is used. 0: all are, and k may exceed 32.
     pub mask: u32,
+    /// Whether the output is bf16: on a GPU.
+    pub narrow: bool,
 }
 
 impl CodeEmbedding {
@@ -48,7 +50,7 @@ impl Op for CodeEmbedding {
             )));
         }
         let width = k.checked_mul(d).ok_or_else(|| Error::invalid(format!("{k} x {d} channels overflow")))?;
-        Ok([Desc::plain([n, h, w, width], DType::F32)])
+        Ok([Desc::plain([n, h, w, width], if self.narrow { DType::BF16 } else { DType::F32 })])
     }
 
     fn cost(&self, all: &[Desc]) -> Cost {
@@ -60,6 +62,7 @@ impl Op for CodeEmbedding {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::code_embedding(*self, cx, cuda, all, &mut outputs[0]),
+            Device::Cpu(_) if self.narrow => Err(cx.unsupported(Self::NAME, outputs[0].desc())),
             Device::Cpu(cpu) => cpu::code_embedding(*self, cpu, all[0], all[1], &mut outputs[0]),
         }
     }
