@@ -6,17 +6,25 @@
 //
 // rows, columns      flops: 2 d + 16 a latent and code           bound: exponentials (16 a clock and multiprocessor)
 // their rules        flops: 6 d + 20, or 4 d + 20, a latent and code
-// Codes are at most 32 wide; narrower ones are filled up with zeros, to 8 where they fit.
+// Latents are f32 or bf16, codes f32. Both are at most 32 wide; narrower ones are filled up with zeros, to 8 where they fit.
 //
 // Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
 //                                                            sm_80   |         sm_90a
+// code_entropy_columns32_bf16           128 threads  72  18944  28   |  56  18944  36
 // code_entropy_columns32_f32            128 threads  80  18944  24   |  80  18944  24
+// code_entropy_columns8_bf16            128 threads  32   6656  64   |  32   6656  64
 // code_entropy_columns8_f32             128 threads  32   6656  64   |  34   6656  48
+// code_entropy_columns_backward32_bf16  128 threads 125  18944  16   | 123  18944  16
 // code_entropy_columns_backward32_f32   128 threads 118  18944  16   | 118  18944  16
+// code_entropy_columns_backward8_bf16   128 threads  48   6656  40   |  48   6656  40
 // code_entropy_columns_backward8_f32    128 threads  48   6656  40   |  48   6656  40
+// code_entropy_rows32_bf16              128 threads  80  16896  24   |  80  16896  24
 // code_entropy_rows32_f32               128 threads  80  16896  24   |  80  16896  24
+// code_entropy_rows8_bf16               128 threads  40   4608  48   |  40   4608  48
 // code_entropy_rows8_f32                128 threads  40   4608  48   |  40   4608  48
+// code_entropy_rows_backward32_bf16     128 threads 150  16896  12   | 148  16896  12
 // code_entropy_rows_backward32_f32      128 threads 150  16896  12   | 148  16896  12
+// code_entropy_rows_backward8_bf16      128 threads  48   4608  40   |  56   4608  36
 // code_entropy_rows_backward8_f32       128 threads  48   4608  40   |  56   4608  36
 
 #include "code_entropy.cuh"
@@ -26,10 +34,10 @@ constexpr int STAGE = 128;
 
 namespace {
 
-template <int D> __device__ __forceinline__ void load_row(const float *from, int d, float (&to)[D]) {
+template <int D, class T> __device__ __forceinline__ void load_row(const T *from, int d, float (&to)[D]) {
 #pragma unroll
     for (int k = 0; k < D; k++) {
-        to[k] = k < d ? from[k] : 0.0f;
+        to[k] = k < d ? widen(from[k]) : 0.0f;
     }
 }
 
@@ -83,8 +91,8 @@ __device__ __forceinline__ void over_codes(const float *codebook, int codes, int
 }
 
 // f(index, vector, state) for each latent of this block's split.
-template <int D, class F>
-__device__ __forceinline__ void over_latents(const float *z, const State *states, int rows, int d, F f) {
+template <int D, class T, class F>
+__device__ __forceinline__ void over_latents(const T *z, const State *states, int rows, int d, F f) {
     SHARED(Stage<D>, stage, [1]);
     SHARED(State, state, [STAGE]);
     const int each = (rows + int(gridDim.y) - 1) / int(gridDim.y), begin = int(blockIdx.y) * each;
@@ -110,8 +118,8 @@ __device__ __forceinline__ void over_latents(const float *z, const State *states
 
 // Per split and latent: the largest score, the sum of x = e^(score - largest), and that of x (score - largest).
 // part (3, splits, rows).
-template <int D>
-__device__ __forceinline__ void rows_forward(const float *z, const float *codebook, float *part, int rows, int codes,
+template <int D, class T>
+__device__ __forceinline__ void rows_forward(const T *z, const float *codebook, float *part, int rows, int codes,
                                              int d, float factor) {
     const int row = int(thread_of_grid()), there = row < rows ? row : rows - 1;
     float mine[D], most = -INFINITY, sum = 0.0f, product = 0.0f;
@@ -139,8 +147,8 @@ __device__ __forceinline__ void rows_forward(const float *z, const float *codebo
 }
 
 // Per split of latents and code: the sum of p. part (splits, codes).
-template <int D>
-__device__ __forceinline__ void columns_forward(const float *z, const State *states, const float *codebook, float *part,
+template <int D, class T>
+__device__ __forceinline__ void columns_forward(const T *z, const State *states, const float *codebook, float *part,
                                                 int rows, int codes, int d, float factor) {
     const int code = int(thread_of_grid()), there = code < codes ? code : codes - 1;
     float e[D], sum = 0.0f;
@@ -157,8 +165,8 @@ __device__ __forceinline__ void columns_forward(const float *z, const State *sta
 // Per split and latent, with w = p (slope - ln p - shift): the sums of w, of w e and of p e; and what the shift makes of
 // -ln p, which is offset - v. The rule is the same for any shift of a latent's: that of code 0 leaves small numbers where
 // slope and ln p nearly cancel, and so their digits. part (splits, 2 + 2 d, rows).
-template <int D>
-__device__ __forceinline__ void rows_backward(const float *z, const State *states, const float *codebook,
+template <int D, class T>
+__device__ __forceinline__ void rows_backward(const T *z, const State *states, const float *codebook,
                                               const float *slopes, float *part, int rows, int codes, int d,
                                               float factor) {
     const int row = int(thread_of_grid()), there = row < rows ? row : rows - 1;
@@ -192,8 +200,8 @@ __device__ __forceinline__ void rows_backward(const float *z, const State *state
 }
 
 // Per split of latents and code: the sums of the entries' gradients g, and of g z. part (splits, 1 + d, codes).
-template <int D>
-__device__ __forceinline__ void columns_backward(const float *z, const State *states, const float *codebook,
+template <int D, class T>
+__device__ __forceinline__ void columns_backward(const T *z, const State *states, const float *codebook,
                                                  const float *slopes, float *part, int rows, int codes, int d,
                                                  float factor) {
     const int code = int(thread_of_grid()), there = code < codes ? code : codes - 1;
@@ -224,33 +232,35 @@ __device__ __forceinline__ void columns_backward(const float *z, const State *st
 
 } // namespace
 
-#define CODE_ENTROPY(D)                                                                                              \
+#define CODE_ENTROPY(D, T, type)                                                                                     \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
-        fqgan_code_entropy_rows##D##_f32(const float *z, const float *codebook, float *part, int rows, int codes, int d,\
-                                         float factor) {                                                             \
+        fqgan_code_entropy_rows##D##_##type(const T *z, const float *codebook, float *part, int rows, int codes, int d,\
+                                            float factor) {                                                          \
         rows_forward<D>(z, codebook, part, rows, codes, d, factor);                                                  \
     }                                                                                                                \
-    FQGAN_KERNEL(fqgan_code_entropy_rows##D##_f32, THREADS)                                                          \
+    FQGAN_KERNEL(fqgan_code_entropy_rows##D##_##type, THREADS)                                                       \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
-        fqgan_code_entropy_columns##D##_f32(const float *z, const State *states, const float *codebook, float *part, \
-                                            int rows, int codes, int d, float factor) {                              \
+        fqgan_code_entropy_columns##D##_##type(const T *z, const State *states, const float *codebook, float *part,  \
+                                               int rows, int codes, int d, float factor) {                           \
         columns_forward<D>(z, states, codebook, part, rows, codes, d, factor);                                       \
     }                                                                                                                \
-    FQGAN_KERNEL(fqgan_code_entropy_columns##D##_f32, THREADS)                                                       \
+    FQGAN_KERNEL(fqgan_code_entropy_columns##D##_##type, THREADS)                                                    \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
-        fqgan_code_entropy_rows_backward##D##_f32(const float *z, const State *states, const float *codebook,        \
-                                                  const float *slopes, float *part, int rows, int codes, int d,      \
-                                                  float factor) {                                                    \
-        rows_backward<D>(z, states, codebook, slopes, part, rows, codes, d, factor);                                 \
-    }                                                                                                                \
-    FQGAN_KERNEL(fqgan_code_entropy_rows_backward##D##_f32, THREADS)                                                 \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
-        fqgan_code_entropy_columns_backward##D##_f32(const float *z, const State *states, const float *codebook,     \
+        fqgan_code_entropy_rows_backward##D##_##type(const T *z, const State *states, const float *codebook,         \
                                                      const float *slopes, float *part, int rows, int codes, int d,   \
                                                      float factor) {                                                 \
+        rows_backward<D>(z, states, codebook, slopes, part, rows, codes, d, factor);                                 \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_code_entropy_rows_backward##D##_##type, THREADS)                                              \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
+        fqgan_code_entropy_columns_backward##D##_##type(const T *z, const State *states, const float *codebook,      \
+                                                        const float *slopes, float *part, int rows, int codes, int d,\
+                                                        float factor) {                                              \
         columns_backward<D>(z, states, codebook, slopes, part, rows, codes, d, factor);                              \
     }                                                                                                                \
-    FQGAN_KERNEL(fqgan_code_entropy_columns_backward##D##_f32, THREADS)
+    FQGAN_KERNEL(fqgan_code_entropy_columns_backward##D##_##type, THREADS)
 
-CODE_ENTROPY(8)
-CODE_ENTROPY(32)
+CODE_ENTROPY(8, float, f32)
+CODE_ENTROPY(32, float, f32)
+CODE_ENTROPY(8, bf16, bf16)
+CODE_ENTROPY(32, bf16, bf16)

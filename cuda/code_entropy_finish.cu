@@ -5,6 +5,7 @@
 //                                                            sm_80   |         sm_90a
 // code_entropy_finish_columns_f32       128 threads  40      0  48   |  32      0  64
 // code_entropy_finish_loss_f32          128 threads  32    256  64   |  32    256  64
+// code_entropy_finish_rows_bf16         128 threads  32      0  64   |  32      0  64
 // code_entropy_finish_rows_f32          128 threads  32      0  64   |  32      0  64
 // code_entropy_finish_slopes_f32        128 threads  32    256  64   |  32    256  64
 // code_entropy_finish_states_f32        128 threads  32    256  64   |  32    256  64
@@ -20,6 +21,25 @@ __device__ __forceinline__ double over_splits(const float *part, int splits, Siz
         sum += double(part[split * stride + at]);
     }
     return sum;
+}
+
+// dz from its parts. The state takes what the columns want: the offset, and the mean of slope - v + offset.
+template <class T>
+__device__ __forceinline__ void finish_rows(const float *part, State *states, const float *grad, T *dz, int rows, int d,
+                                            int splits, float factor) {
+    const int row = int(thread_of_grid());
+    if (row < rows) {
+        const float scale = *grad / float(rows) * factor;
+        const Size stride = Size(2 + 2 * d) * rows;
+        const double mean = over_splits(part, splits, stride, row);
+        states[row].log_sum = part[rows + row];
+        states[row].entropy = float(mean);
+        for (int k = 0; k < d; k++) {
+            const double weight = over_splits(part, splits, stride, Size(2 + k) * rows + row);
+            const double p = over_splits(part, splits, stride, Size(2 + d + k) * rows + row);
+            dz[Size(row) * d + k] = narrow<T>(float(double(scale) * (weight - mean * p)));
+        }
+    }
 }
 
 } // namespace
@@ -92,25 +112,16 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 FQGAN_KERNEL(fqgan_code_entropy_finish_loss_f32, THREADS)
 
-// dz from its parts. The state takes what the columns want: the offset, and the mean of slope - v + offset.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_code_entropy_finish_rows_f32(const float *part, State *states, const float *grad, float *dz, int rows, int d,
-                                       int splits, float factor) {
-    const int row = int(thread_of_grid());
-    if (row < rows) {
-        const float scale = *grad / float(rows) * factor;
-        const Size stride = Size(2 + 2 * d) * rows;
-        const double mean = over_splits(part, splits, stride, row);
-        states[row].log_sum = part[rows + row];
-        states[row].entropy = float(mean);
-        for (int k = 0; k < d; k++) {
-            const double weight = over_splits(part, splits, stride, Size(2 + k) * rows + row);
-            const double p = over_splits(part, splits, stride, Size(2 + d + k) * rows + row);
-            dz[Size(row) * d + k] = float(double(scale) * (weight - mean * p));
-        }
-    }
-}
-FQGAN_KERNEL(fqgan_code_entropy_finish_rows_f32, THREADS)
+#define FINISH_ROWS(T, type)                                                                                         \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
+        fqgan_code_entropy_finish_rows_##type(const float *part, State *states, const float *grad, T *dz, int rows,  \
+                                              int d, int splits, float factor) {                                     \
+        finish_rows(part, states, grad, dz, rows, d, splits, factor);                                                \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_code_entropy_finish_rows_##type, THREADS)
+
+FINISH_ROWS(float, f32)
+FINISH_ROWS(bf16, bf16)
 
 // The codebook's gradient from its parts.
 extern "C" __global__ void __launch_bounds__(THREADS)

@@ -1,5 +1,5 @@
 use crate::gradients::check_gradients;
-use crate::table::{Case, Wide, check, noise, random, refuses};
+use crate::table::{Case, ROUNDING, Wide, check, check_narrow, noise, random, refuses, round};
 use fqgan::ops::code_entropy::CodeEntropy;
 use fqgan::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -39,7 +39,17 @@ fn unit(seed: u64, shape: &[usize]) -> Tensor {
 }
 
 fn case(seed: u64, rows: usize, n: usize, d: usize) -> Case {
-    let inputs = vec![unit(seed, &[rows, d]), unit(seed + 1, &[n, d])];
+    of(unit(seed, &[rows, d]), unit(seed + 1, &[n, d]))
+}
+
+/// Latents of bf16.
+fn narrow(seed: u64, rows: usize, n: usize, d: usize) -> Case {
+    of(round(&unit(seed, &[rows, d])), unit(seed + 1, &[n, d]))
+}
+
+fn of(z: Tensor, codebook: Tensor) -> Case {
+    let n = codebook.shape()[0];
+    let inputs = vec![z, codebook];
     // The two halves, of up to ln n each, may nearly cancel: the error is one of theirs.
     let value = oracle(&inputs.iter().map(Wide::of).collect::<Vec<_>>(), OP)[0];
     let bound = 4e-6 * (1.0 + (n as f64).ln()) / value.abs();
@@ -55,7 +65,9 @@ pub fn published() -> Vec<Case> {
 fn corners() {
     for (rows, n, d) in [(1, 2, 2), (3, 1000, 8), (40, 513, 3), (2, 16, 8), (7, 33, 4), (17, 16384, 8)] {
         check(&case(1, rows, n, d));
+        check_narrow(&narrow(1, rows, n, d));
     }
+    check_narrow(&narrow(1, 5, 40, 9));
     // Nothing to choose: no entropy at all.
     check(&Case::new(OP, vec![unit(1, &[3, 2]), unit(2, &[1, 2])], 1e-4, |all| vec![oracle(all, OP)]));
 }
@@ -80,8 +92,10 @@ fn gradients() {
     // A milder temperature for the differences; rows need not be of length one.
     let op = CodeEntropy { temperature: 0.3, eps: 1e-3 };
     for (rows, n, d) in [(3, 7, 2), (5, 19, 4), (1, 20, 1), (2, 11, 9)] {
-        let all = [random(1, &[rows, d], DType::F32), random(2, &[n, d], DType::F32)];
-        check_gradients(op, &all, &[0, 1], 1e-4, |all| vec![oracle(all, op)]);
+        for (dtype, bound) in [(DType::F32, 1e-4), (DType::BF16, ROUNDING)] {
+            let all = [random(1, &[rows, d], dtype), random(2, &[n, d], DType::F32)];
+            check_gradients(op, &all, &[0, 1], bound, |all| vec![oracle(all, op)]);
+        }
     }
     let op = CodeEntropy { temperature: 0.1, eps: 1e-5 };
     let all = [unit(1, &[9, 3]), unit(2, &[18, 3])];

@@ -2,7 +2,7 @@ use super::CodeEntropy;
 use crate::backend::cuda::{Arg, Cuda, Launch};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
-use crate::ops::launch::int;
+use crate::ops::launch::{int, typed};
 use crate::tensor::{DType, Desc, Tensor};
 
 const THREADS: usize = 128;
@@ -14,6 +14,8 @@ struct Sides {
     rows: usize,
     codes: usize,
     d: usize,
+    /// Of the latents.
+    dtype: DType,
     /// 2 / temperature.
     factor: f32,
     /// Parts that the codes are split into over rows, and latents over columns.
@@ -41,6 +43,7 @@ impl Sides {
             rows,
             codes,
             d,
+            dtype: all[0].dtype(),
             factor: 2.0 / op.temperature,
             row_splits: splits(rows, codes),
             column_splits: splits(codes, rows),
@@ -52,8 +55,9 @@ impl Sides {
         Ok([int(self.rows)?, int(self.codes)?, int(self.d)?, self.factor.into()])
     }
 
-    fn kernel(&self, [narrow, wide]: [&'static str; 2]) -> &'static str {
-        if self.d <= 8 { narrow } else { wide }
+    /// Of up to 8 dimensions and of up to 32, each for latents of f32 and of bf16.
+    fn kernel(&self, [short, long]: [[&'static str; 2]; 2]) -> &'static str {
+        typed(self.dtype, if self.d <= 8 { short } else { long })
     }
 }
 
@@ -84,7 +88,10 @@ fn found(op: &CodeEntropy, sides: &Sides, cx: Cx<'_>, cuda: &Cuda, all: &[&Tenso
     };
     let (z, codebook) = (Arg::read(all[0])?, Arg::read(all[1])?);
     let args = [z, codebook, Arg::write(&mut part)?, n_rows, n_codes, d, factor];
-    let kernel = sides.kernel(["fqgan_code_entropy_rows8_f32", "fqgan_code_entropy_rows32_f32"]);
+    let kernel = sides.kernel([
+        ["fqgan_code_entropy_rows8_f32", "fqgan_code_entropy_rows8_bf16"],
+        ["fqgan_code_entropy_rows32_f32", "fqgan_code_entropy_rows32_bf16"],
+    ]);
     cuda.launch(kernel, over(rows, sides.row_splits), &args)?;
     let (states, entropy) = (Arg::write(&mut found.states)?, Arg::write(&mut found.entropy)?);
     let args = [Arg::read(&part)?, states, entropy, n_rows, int(sides.row_splits)?];
@@ -92,7 +99,10 @@ fn found(op: &CodeEntropy, sides: &Sides, cx: Cx<'_>, cuda: &Cuda, all: &[&Tenso
 
     let mut part = room(&[sides.column_splits, codes], DType::F32)?;
     let args = [z, Arg::read(&found.states)?, codebook, Arg::write(&mut part)?, n_rows, n_codes, d, factor];
-    let kernel = sides.kernel(["fqgan_code_entropy_columns8_f32", "fqgan_code_entropy_columns32_f32"]);
+    let kernel = sides.kernel([
+        ["fqgan_code_entropy_columns8_f32", "fqgan_code_entropy_columns8_bf16"],
+        ["fqgan_code_entropy_columns32_f32", "fqgan_code_entropy_columns32_bf16"],
+    ]);
     cuda.launch(kernel, over(codes, sides.column_splits), &args)?;
     let (slopes, used) = (Arg::write(&mut found.slopes)?, Arg::write(&mut found.used)?);
     let args = [Arg::read(&part)?, slopes, used, n_rows, n_codes, int(sides.column_splits)?, op.eps.into()];
@@ -138,19 +148,24 @@ pub(super) fn backward(
     let mut part = cx.workspace.tensor(Desc::plain([row_splits, 2 + 2 * d, rows], DType::F32))?;
     let to = Arg::write(&mut part)?;
     let args = [z, Arg::read(&found.states)?, codebook, slopes, to, n_rows, n_codes, n_d, factor];
-    let kernel =
-        sides.kernel(["fqgan_code_entropy_rows_backward8_f32", "fqgan_code_entropy_rows_backward32_f32"]);
+    let kernel = sides.kernel([
+        ["fqgan_code_entropy_rows_backward8_f32", "fqgan_code_entropy_rows_backward8_bf16"],
+        ["fqgan_code_entropy_rows_backward32_f32", "fqgan_code_entropy_rows_backward32_bf16"],
+    ]);
     cuda.launch(kernel, over(rows, row_splits), &args)?;
     // It changes the states, which the columns then want.
     let states = Arg::write(&mut found.states)?;
     let args = [Arg::read(&part)?, states, grad, Arg::write(dz)?, n_rows, n_d, int(row_splits)?, factor];
-    cuda.launch("fqgan_code_entropy_finish_rows_f32", over(rows, 1), &args)?;
+    let kernels = ["fqgan_code_entropy_finish_rows_f32", "fqgan_code_entropy_finish_rows_bf16"];
+    cuda.launch(typed(dz.dtype(), kernels), over(rows, 1), &args)?;
 
     let mut part = cx.workspace.tensor(Desc::plain([column_splits, 1 + d, codes], DType::F32))?;
     let to = Arg::write(&mut part)?;
     let args = [z, states, codebook, slopes, to, n_rows, n_codes, n_d, factor];
-    let kernel = sides
-        .kernel(["fqgan_code_entropy_columns_backward8_f32", "fqgan_code_entropy_columns_backward32_f32"]);
+    let kernel = sides.kernel([
+        ["fqgan_code_entropy_columns_backward8_f32", "fqgan_code_entropy_columns_backward8_bf16"],
+        ["fqgan_code_entropy_columns_backward32_f32", "fqgan_code_entropy_columns_backward32_bf16"],
+    ]);
     cuda.launch(kernel, over(codes, column_splits), &args)?;
     let to = Arg::write(de)?;
     let args = [Arg::read(&part)?, codebook, grad, to, n_rows, n_codes, n_d, int(column_splits)?, factor];

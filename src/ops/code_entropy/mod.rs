@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::exec::{Backward, Cost, Cx, Eager, Gradients, Op};
 use crate::tensor::{DType, Desc, Tensor};
 
-/// Inputs: z (..., d) and codebook (N, d), both f32 and normalised by whoever wants that; neither empty. Output: a
-/// number, of shape \[\].
+/// Inputs: z (..., d) f32, or on a GPU bf16, and codebook (N, d) f32, both normalised by whoever wants that; neither empty.
+/// Output: a number of f32, of shape \[\].
 #[derive(Clone, Copy, Debug)]
 pub struct CodeEntropy {
     /// Above 0: what squared distances are divided by.
@@ -32,7 +32,7 @@ impl Op for CodeEntropy {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [z, codebook] = inputs::<2>(all)?;
         let [n, d] = dims("codebook", &codebook)?;
-        expect_type("z", &z, &[DType::F32])?;
+        expect_type("z", &z, &[DType::F32, DType::BF16])?;
         expect_type("codebook", &codebook, &[DType::F32])?;
         if z.shape.last() != Some(&d) || z.shape.count() == 0 || n == 0 {
             return Err(Error::invalid(format!(
@@ -53,6 +53,7 @@ impl Op for CodeEntropy {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::forward(self, cx, cuda, all, &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::forward(self, cx, cpu, all, &mut outputs[0]),
         }
     }
