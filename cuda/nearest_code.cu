@@ -13,8 +13,10 @@
 //                                                            sm_80   |         sm_90a
 // nearest_code_choose_u32               128 threads  32      0  64   |  32      0  64
 // nearest_code_pack_f32                 128 threads  32      0  64   |  32      0  64
+// nearest_code_search8_bf16             128 threads 122  32768  16   |  90  32768  20
 // nearest_code_search8_f32              128 threads 122  32768  16   |  90  32768  20
 // nearest_code_search_f32               128 threads  94  32768  16   |  76  32768  24
+// nearest_code_unit_bf16                128 threads  31      0  64   |  32      0  64
 // nearest_code_unit_f32                 128 threads  32      0  64   |  32      0  64
 
 #include "common.cuh"
@@ -31,14 +33,14 @@ constexpr int STAGE = 8192;
 namespace {
 
 // x / max(|x|, 1e-12) as src/ops/unit.rs computes it; false where x is not finite.
-__device__ __forceinline__ bool unit(const float *x, float *out, int d, Size stride) {
+template <class T> __device__ __forceinline__ bool unit(const T *x, float *out, int d, Size stride) {
     double square = 0.0;
     for (int i = 0; i < d; i++) {
-        square += double(x[i]) * double(x[i]);
+        square += double(widen(x[i])) * double(widen(x[i]));
     }
     const double norm = sqrt(square), inverse = 1.0 / (norm > 1e-12 ? norm : 1e-12);
     for (int i = 0; i < d; i++) {
-        out[i * stride] = float(double(x[i]) * inverse);
+        out[i * stride] = float(double(widen(x[i])) * inverse);
     }
     return norm <= 1.7976931348623157e308;
 }
@@ -92,8 +94,8 @@ __device__ __forceinline__ void best_of(const float *panels, int count, int d, u
 
 // Grid: (rows / (THREADS LATENTS), splits); found (splits, rows). Where d is not known beforehand, D is 0, and z is not the
 // latents but what `unit` made of them, (d, rows).
-template <int D>
-__device__ __forceinline__ void search(const float *z, const float *panels, unsigned long long *found, Size rows, int d,
+template <int D, class T>
+__device__ __forceinline__ void search(const T *z, const float *panels, unsigned long long *found, Size rows, int d,
                                        int panel_count, int panels_of_split, unsigned long long *wrong) {
     SHARED(float, stage, [STAGE]);
     const int width = D > 0 ? D : d;
@@ -126,7 +128,7 @@ __device__ __forceinline__ void search(const float *z, const float *panels, unsi
             stage, count, width, code,
             [&](int i, int k) {
                 const Size row = first + i * THREADS < rows ? first + i * THREADS : rows - 1;
-                return D > 0 ? mine[i][D > 0 ? k : 0] : z[k * rows + row];
+                return D > 0 ? mine[i][D > 0 ? k : 0] : widen(z[k * rows + row]);
             },
             best, place);
         __syncthreads();
@@ -142,24 +144,27 @@ __device__ __forceinline__ void search(const float *z, const float *panels, unsi
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_nearest_code_search8_f32(const float *z, const float *panels, unsigned long long *found, Size rows, int d,
-                                   int panel_count, int panels_of_split, unsigned long long *wrong) {
-    search<8>(z, panels, found, rows, d, panel_count, panels_of_split, wrong);
-}
-FQGAN_KERNEL(fqgan_nearest_code_search8_f32, THREADS)
+// Of latents (rows, d): the search for 8 dimensions, and unit vectors (d, rows) for any other.
+#define NEAREST_CODE(T, type)                                                                                        \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
+        fqgan_nearest_code_search8_##type(const T *z, const float *panels, unsigned long long *found, Size rows, int d,\
+                                          int panel_count, int panels_of_split, unsigned long long *wrong) {         \
+        search<8>(z, panels, found, rows, d, panel_count, panels_of_split, wrong);                                   \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_nearest_code_search8_##type, THREADS)                                                         \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
+        fqgan_nearest_code_unit_##type(const T *z, float *out, Size rows, int d, unsigned long long *wrong) {        \
+        const Size row = thread_of_grid();                                                                           \
+        if (row < rows && !unit(z + row * d, out + row, d, rows)) {                                                  \
+            atomicMin(wrong, (unsigned long long)row);                                                               \
+        }                                                                                                            \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_nearest_code_unit_##type, THREADS)
 
-// The unit vectors (d, rows) of latents (rows, d).
-extern "C" __global__ void __launch_bounds__(THREADS)
-    fqgan_nearest_code_unit_f32(const float *z, float *out, Size rows, int d, unsigned long long *wrong) {
-    const Size row = thread_of_grid();
-    if (row < rows && !unit(z + row * d, out + row, d, rows)) {
-        atomicMin(wrong, (unsigned long long)row);
-    }
-}
-FQGAN_KERNEL(fqgan_nearest_code_unit_f32, THREADS)
+NEAREST_CODE(float, f32)
+NEAREST_CODE(bf16, bf16)
 
-// For any d of at most 511.
+// For any d of at most 511, of unit vectors.
 extern "C" __global__ void __launch_bounds__(THREADS)
     fqgan_nearest_code_search_f32(const float *z, const float *panels, unsigned long long *found, Size rows, int d,
                                   int panel_count, int panels_of_split, unsigned long long *wrong) {

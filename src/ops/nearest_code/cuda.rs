@@ -2,7 +2,7 @@ use super::PANEL;
 use crate::backend::cuda::{Arg, Cuda, Launch};
 use crate::error::{Error, Result};
 use crate::exec::Cx;
-use crate::ops::launch::{Wrong, int};
+use crate::ops::launch::{Wrong, int, typed};
 use crate::tensor::{DType, Desc, Layout, Tensor};
 
 const THREADS: u32 = 128;
@@ -35,11 +35,12 @@ pub(super) fn nearest_code(
     let mut wrong = Wrong::new(cx, cuda)?;
     let mut unit;
     let (kernel, z) = match d {
-        8 => ("fqgan_nearest_code_search8_f32", z),
+        8 => (typed(z.dtype(), ["fqgan_nearest_code_search8_f32", "fqgan_nearest_code_search8_bf16"]), z),
         _ => {
             unit = cx.workspace.tensor(Desc::plain([d, rows], DType::F32))?;
             let args = [Arg::read(z)?, Arg::write(&mut unit)?, rows.into(), int(d)?, wrong.arg()?];
-            cuda.launch("fqgan_nearest_code_unit_f32", Launch::over(rows, THREADS), &args)?;
+            let kernel = typed(z.dtype(), ["fqgan_nearest_code_unit_f32", "fqgan_nearest_code_unit_bf16"]);
+            cuda.launch(kernel, Launch::over(rows, THREADS), &args)?;
             ("fqgan_nearest_code_search_f32", &unit)
         }
     };

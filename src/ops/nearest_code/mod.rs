@@ -22,8 +22,8 @@ const MOST: usize = 1 << 26;
 
 /// argmin over e of |z / max(|z|, 1e-12) - e / max(|e|, 1e-12)|^2, the first of equals.
 ///
-/// Inputs: z (..., d) f32, as the encoder gives it; codebook (N, d) as [`Codebook`] packs it, or plain f32, which is
-/// then packed in the call. Output: (...) u32.
+/// Inputs: z (..., d) f32, or on a GPU bf16, as the encoder gives it; codebook (N, d) as [`Codebook`] packs it, or plain
+/// f32, which is then packed in the call. Output: (...) u32.
 ///
 /// # Errors
 /// `InvalidArgument`, naming the row, when a latent holds a NaN or an infinity.
@@ -35,7 +35,7 @@ impl Op for NearestCode {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [z, codebook] = inputs::<2>(all)?;
-        expect_type("z", &z, &[DType::F32])?;
+        expect_type("z", &z, &[DType::F32, DType::BF16])?;
         if !matches!(codebook.layout, PANELS | Layout::Plain) || codebook.dtype != DType::F32 {
             return Err(Error::unsupported(format!("codebook is {codebook}, expected packed or plain f32")));
         }
@@ -76,6 +76,7 @@ impl Op for NearestCode {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::nearest_code(cx, cuda, all[0], codebook, &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::nearest_code(cx, cpu, all[0], codebook, &mut outputs[0]),
         }
     }
