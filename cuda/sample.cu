@@ -8,6 +8,7 @@
 //
 // Registers, bytes of shared memory and resident warps of 64 (scripts/cuda-figures.sh):
 //                                                            sm_80   |         sm_90a
+// sample_draw_bf16                     1024 threads  64   1936  32   |  60   1936  32
 // sample_draw_f32                      1024 threads  64   1936  32   |  60   1936  32
 // sample_keep_u32                      1024 threads  32      0  64   |  38      0  32
 
@@ -126,23 +127,22 @@ __device__ __forceinline__ void keep_nucleus(float *values, const Part &mine, do
     }
 }
 
-} // namespace
-
 // Rows of logits: the images', then, if `guided`, their null rows. values: scratch (images, n). `position` is joined by
 // what stands at `at`, if that is given: a captured graph is replayed at another place so. wrong: the least image whose
 // logits are not finite, and with `at` the first position, 24 bits, and sub-code, 8 bits, above it.
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
-    fqgan_sample_draw_f32(const float *logits, float *values, unsigned *out, int n, int guided, float guidance,
-                          float temperature, int top_k, float top_p, unsigned long long seed, unsigned image,
-                          unsigned position, const unsigned *at, unsigned sub_code, unsigned long long *wrong) {
+template <class T>
+__device__ __forceinline__ void draw(const T *logits, float *values, unsigned *out, int n, int guided, float guidance,
+                                     float temperature, int top_k, float top_p, unsigned long long seed,
+                                     unsigned image, unsigned position, const unsigned *at, unsigned sub_code,
+                                     unsigned long long *wrong) {
     const Part mine(n);
-    const float *conditional = logits + Size(blockIdx.x) * n, *null = logits + Size(gridDim.x + blockIdx.x) * n;
+    const T *conditional = logits + Size(blockIdx.x) * n, *null = logits + Size(gridDim.x + blockIdx.x) * n;
     values += Size(blockIdx.x) * n;
     float most = -INFINITY, finite = 0.0f;
     for (int i = int(threadIdx.x); i < n; i += THREADS) {
-        float v = conditional[i];
+        float v = widen(conditional[i]);
         if (guided) {
-            v = fmaf(guidance, v - null[i], null[i]);
+            v = fmaf(guidance, v - widen(null[i]), widen(null[i]));
         }
         v /= temperature;
         values[i] = v;
@@ -200,7 +200,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         out[blockIdx.x] = unsigned(first[0] < n ? first[0] : possible[0]);
     }
 }
-FQGAN_KERNEL(fqgan_sample_draw_f32, THREADS)
+
+} // namespace
+
+#define SAMPLE(T, type)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                         \
+        fqgan_sample_draw_##type(const T *logits, float *values, unsigned *out, int n, int guided, float guidance,   \
+                                 float temperature, int top_k, float top_p, unsigned long long seed, unsigned image, \
+                                 unsigned position, const unsigned *at, unsigned sub_code,                           \
+                                 unsigned long long *wrong) {                                                        \
+        draw(logits, values, out, n, guided, guidance, temperature, top_k, top_p, seed, image, position, at, sub_code,\
+             wrong);                                                                                                 \
+    }                                                                                                                \
+    FQGAN_KERNEL(fqgan_sample_draw_##type, THREADS)
+
+SAMPLE(float, f32)
+SAMPLE(bf16, bf16)
 
 // Keeps what was drawn for `images`: a code for each of `rows`, which are the images' and perhaps their null rows; in the
 // codes of the last position (rows, k), and in those of all positions (positions, images, k). After the last sub-code the

@@ -1,4 +1,4 @@
-use crate::table::{Case, Wide, check, device, noise, on, random, refuses};
+use crate::table::{Case, Wide, check, check_narrow, device, exactly_rounded, noise, on, random, refuses};
 use fqgan::backend::Device;
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::Exec;
@@ -97,7 +97,9 @@ fn by_definition() {
             {
                 let op = Sample { guidance, temperature, top_k, top_p, ..PLAIN };
                 let logits: Vec<f32> = noise(n as u64, 6 * n).iter().map(|v| v * 5.0).collect();
-                check(&case(op, Tensor::from_slice([6, n], &logits).unwrap()));
+                let case = || case(op, Tensor::from_slice([6, n], &logits).unwrap());
+                check(&case());
+                check_narrow(&exactly_rounded(case(), &[0]));
             }
         }
     }

@@ -2,7 +2,7 @@ use super::{Draw, Picks, Sample};
 use crate::backend::cuda::{Arg, Cuda, Launch};
 use crate::error::Result;
 use crate::exec::Cx;
-use crate::ops::launch::{Wrong, int};
+use crate::ops::launch::{Wrong, int, typed};
 use crate::tensor::{DType, Desc, Tensor};
 
 /// Threads of the block that an image has.
@@ -45,7 +45,8 @@ fn draw(
         op.sub_code.into(),
         wrong,
     ];
-    cuda.launch("fqgan_sample_draw_f32", Launch::blocks(images, THREADS), &args)
+    let kernel = typed(logits.dtype(), ["fqgan_sample_draw_f32", "fqgan_sample_draw_bf16"]);
+    cuda.launch(kernel, Launch::blocks(images, THREADS), &args)
 }
 
 /// Draws where the picks are, and keeps what was drawn there. Nothing is waited for: the picks say later what was wrong.

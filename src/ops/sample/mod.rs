@@ -25,8 +25,8 @@ use crate::tensor::{DType, Desc, Tensor};
 
 /// How to draw, and for which place.
 ///
-/// Input: logits (rows, N) f32: one row an image, or with guidance the conditional rows of all images, then
-/// their null rows. Output: (images) u32. A logit that is not finite is a `Format` error.
+/// Input: logits (rows, N) f32, or on a GPU bf16: one row an image, or with guidance the conditional rows of all images,
+/// then their null rows. Output: (images) u32. A logit that is not finite is a `Format` error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// Scale of classifier-free guidance; up to 1 there is none.
@@ -91,7 +91,7 @@ impl Op for Sample {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [logits] = inputs::<1>(all)?;
         let [rows, n] = dims("logits", &logits)?;
-        expect_type("logits", &logits, &[DType::F32])?;
+        expect_type("logits", &logits, &[DType::F32, DType::BF16])?;
         self.check()?;
         if n == 0 || u32::try_from(n).is_err() {
             return Err(Error::invalid(format!("logits are {logits}: nothing to draw from")));
@@ -113,6 +113,7 @@ impl Op for Sample {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::sample(self, cx, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::sample(self, cx, cpu, all[0], &mut outputs[0]),
         }
     }
@@ -161,6 +162,7 @@ impl Op for Draw<'_> {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::draw_next(self, cx, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => cpu::draw_next(self, cx, cpu, all[0], &mut outputs[0]),
         }
     }
