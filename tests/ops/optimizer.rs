@@ -1,4 +1,7 @@
-use crate::table::{Case, check, device, on, random, refuses, same_bits};
+use crate::table::{
+    Case, check, check_narrow, device, exactly_rounded, on, random, refuses, round, same_bits,
+};
+use fqgan::Status;
 use fqgan::backend::Device;
 use fqgan::backend::cpu::Isa;
 use fqgan::exec::Eager;
@@ -42,13 +45,18 @@ fn corners() {
     for n in [0, 1, 15, 17, 4096, 4097, 9001] {
         check(&adam(OP, n));
         check(&adam(Adam { step: 1, decay: 0.0, scale: 1.0, ..OP }, n));
+        check_narrow(&exactly_rounded(adam(OP, n), &[1]));
         let pair = vec![random(1, &[n], DType::F32), random(2, &[n], DType::F32)];
         check(&Case::new(Average { decay: 0.75 }, pair, 1e-7, |all| {
             vec![all[0].data.iter().zip(&all[1].data).map(|(a, w)| 0.75 * a + 0.25 * w).collect()]
         }));
-        check(&Case::new(Length, vec![random(1, &[n], DType::F32)], 1e-6, |all| {
-            vec![vec![all[0].data.iter().map(|x| x * x).sum::<f64>().sqrt()]]
-        }));
+        let length = || {
+            Case::new(Length, vec![random(1, &[n], DType::F32)], 1e-6, |all| {
+                vec![vec![all[0].data.iter().map(|x| x * x).sum::<f64>().sqrt()]]
+            })
+        };
+        check(&length());
+        check_narrow(&exactly_rounded(length(), &[0]));
     }
     let huge = Tensor::from_slice([2], &[f32::INFINITY, 1.0]).unwrap();
     check(&Case::new(Length, vec![huge], 0.0, |_| vec![vec![f64::INFINITY]]));
@@ -60,14 +68,25 @@ fn corners() {
 /// Many tensors at once: the first of some, a middle one and the last are empty.
 const SIZES: [usize; 9] = [0, 5, 4096, 4097, 0, 20000, 1, 8192, 0];
 
-/// Steps of Adam, averages and lengths of all tensors, after `rounds` rounds; half of the weights are held by somebody
-/// else, who must not see them move.
-fn many(device: &Device, rounds: u64) -> (Vec<Tensor>, Vec<f64>) {
+/// The inputs of tensor i; with `narrow` every other gradient is bf16.
+fn inputs_of(i: usize, narrow: bool) -> Vec<Tensor> {
+    let mut all = inputs(SIZES[i]);
+    if narrow && i % 2 == 1 {
+        all[1] = round(&all[1]);
+    }
+    all
+}
+
+/// Steps of Adam and averages of all tensors, and the lengths of weights and gradients after `rounds` rounds; half of the
+/// weights are held by somebody else, who must not see them move.
+fn many(device: &Device, rounds: u64, narrow: bool) -> (Vec<Tensor>, Vec<f64>) {
     on(device, |e| {
         let up = |t: &Tensor| e.cx().upload(t).unwrap();
-        let mut all: Vec<Vec<Tensor>> = SIZES
-            .iter()
-            .map(|&n| inputs(n).iter().chain([&random(9, &[n], DType::F32)]).map(up).collect())
+        let mut all: Vec<Vec<Tensor>> = (0..SIZES.len())
+            .map(|i| {
+                let average = random(9, &[SIZES[i]], DType::F32);
+                inputs_of(i, narrow).iter().chain([&average]).map(up).collect()
+            })
             .collect();
         let held: Vec<Tensor> = all.iter().step_by(2).map(|one| one[0].clone()).collect();
         for round in 1..=rounds {
@@ -87,24 +106,27 @@ fn many(device: &Device, rounds: u64) -> (Vec<Tensor>, Vec<f64>) {
         for (held, &n) in held.iter().zip(SIZES.iter().step_by(2)) {
             assert!(same_bits(&e.cx().download(held).unwrap(), &inputs(n)[0]), "{n}: what is held has moved");
         }
-        let lengths = lengths(e, &all.iter().map(|one| &one[0]).collect::<Vec<_>>()).unwrap();
+        let lengths = lengths(e, &all.iter().flat_map(|one| &one[..2]).collect::<Vec<_>>()).unwrap();
         (all.iter().flatten().map(|t| e.cx().download(t).unwrap()).collect(), lengths)
     })
 }
 
-/// The same as one tensor after the other.
-fn one_by_one(e: &Eager<'_>, rounds: u64) -> (Vec<Tensor>, Vec<f64>) {
+/// The same as one tensor after the other, gradients of bf16 widened.
+fn one_by_one(e: &Eager<'_>, rounds: u64, narrow: bool) -> (Vec<Tensor>, Vec<f64>) {
     let (mut all, mut lengths) = (Vec::new(), Vec::new());
     for (i, &n) in SIZES.iter().enumerate() {
         let mut average = random(9, &[n], DType::F32);
-        let [mut weight, gradient, mut m, mut v] = <[Tensor; 4]>::try_from(inputs(n)).unwrap();
+        let [mut weight, gradient, mut m, mut v] = <[Tensor; 4]>::try_from(inputs_of(i, narrow)).unwrap();
+        let gradient = gradient.to_f32().unwrap();
         for round in 1..=rounds {
             let op = Adam { step: round, decay: 0.1 * i as f64, ..OP };
             [weight, m, v] = e.run(&op, &[&weight, &gradient, &m, &v]).unwrap();
             [average] = e.run(&Average { decay: 0.9 }, &[&average, &weight]).unwrap();
         }
-        let [length] = e.run(&Length, &[&weight]).unwrap();
-        lengths.push(f64::from(length.data::<f32>().unwrap()[0]));
+        for x in [&weight, &gradient] {
+            let [length] = e.run(&Length, &[x]).unwrap();
+            lengths.push(f64::from(length.data::<f32>().unwrap()[0]));
+        }
         all.extend([weight, gradient, m, v, average]);
     }
     (all, lengths)
@@ -113,20 +135,38 @@ fn one_by_one(e: &Eager<'_>, rounds: u64) -> (Vec<Tensor>, Vec<f64>) {
 #[test]
 fn all_tensors_at_once() {
     let cpu = device(Isa::best(), 2);
-    let (want, want_lengths) = on(&cpu, |e| one_by_one(e, 3));
-    let (got, got_lengths) = many(&cpu, 3);
+    let (want, want_lengths) = on(&cpu, |e| one_by_one(e, 3, false));
+    let (got, got_lengths) = many(&cpu, 3, false);
     assert!(want.iter().zip(&got).all(|(want, got)| same_bits(want, got)));
     assert_eq!(got_lengths, want_lengths);
     #[cfg(feature = "cuda")]
-    {
+    for narrow in [false, true] {
         use crate::table::{Wide, close};
-        let (got, got_lengths) = many(crate::cuda::device(), 3);
+        let (want, want_lengths) = on(&cpu, |e| one_by_one(e, 3, narrow));
+        let (got, got_lengths) = many(crate::cuda::device(), 3, narrow);
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {
             close(&format!("tensor {i}"), &Wide::of(got).data, &Wide::of(want).data, 4e-7);
         }
         close("lengths", &got_lengths, &want_lengths, 2e-7);
     }
     on(&cpu, |e| assert!(lengths(e, &[]).unwrap().is_empty()));
+}
+
+#[test]
+fn the_processor_takes_no_gradients_of_bf16() {
+    on(&device(Isa::best(), 1), |e| {
+        let [mut weight, gradient, mut first, mut second] =
+            <[Tensor; 4]>::try_from(inputs_of(1, true)).unwrap();
+        assert_eq!(lengths(e, &[&gradient]).unwrap_err().status(), Status::Unsupported);
+        let one = Moved {
+            weight: &mut weight,
+            gradient: &gradient,
+            first: &mut first,
+            second: &mut second,
+            decay: 0.1,
+        };
+        assert_eq!(step(e, &OP, &mut [one]).unwrap_err().status(), Status::Unsupported);
+    });
 }
 
 /// A step takes as many launches of kernels for many tensors as for few.
@@ -137,7 +177,7 @@ fn launches_do_not_grow_with_tensors() {
     let cuda = std::sync::Arc::new(Cuda::new(0).unwrap());
     let device = Device::Cuda(std::sync::Arc::clone(&cuda));
     let before = cuda.counts();
-    many(&device, 4);
+    many(&device, 4, true);
     // Adam and the average each round, the lengths in two.
     assert_eq!((cuda.counts() - before).kernels, 4 * 2 + 2);
 }

@@ -14,10 +14,12 @@ struct Line {
     count: usize,
     /// What weight decay leaves.
     keep: f32,
+    /// The gradient's type.
+    gradient: DType,
 }
 
 /// Words of 64 bits of a line.
-const WORDS: usize = 10;
+const WORDS: usize = 11;
 
 /// Lines in the device's memory, and a block for each part of them.
 struct Table {
@@ -31,7 +33,8 @@ impl Table {
         let lines = cx.written::<i64>([lines.len(), WORDS], |words| {
             for (words, line) in words.chunks_exact_mut(WORDS).zip(lines) {
                 let pointers = line.from.iter().chain(&line.to);
-                let numbers = [line.count.into(), blocks.into(), line.keep.into()];
+                let narrow = usize::from(line.gradient == DType::BF16);
+                let numbers = [line.count.into(), blocks.into(), line.keep.into(), narrow.into()];
                 for (word, arg) in words.iter_mut().zip(pointers.chain(&numbers)) {
                     *word = arg.bits().cast_signed();
                 }
@@ -76,6 +79,7 @@ fn measures(cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out: &mut Tensor) -> Resul
             to: [none; 3],
             count: x.shape().count(),
             keep: 0.0,
+            gradient: x.dtype(),
         })
     };
     let table = Table::new(cx, &all.iter().map(line).collect::<Result<Vec<_>>>()?)?;
@@ -91,7 +95,7 @@ pub(super) fn adam(op: &Adam, cx: Cx<'_>, cuda: &Cuda, all: &[&Tensor], out: &mu
     let from = [Arg::read(weight)?, Arg::read(gradient)?, Arg::read(m)?, Arg::read(v)?];
     let [weight, m, v] = out;
     let to = [Arg::write(weight)?, Arg::write(m)?, Arg::write(v)?];
-    moves(op, cx, cuda, &[Line { from, to, count, keep: op.factors().keep }])
+    moves(op, cx, cuda, &[Line { from, to, count, keep: op.factors().keep, gradient: gradient.dtype() }])
 }
 
 pub(super) fn average(
@@ -103,7 +107,7 @@ pub(super) fn average(
 ) -> Result<()> {
     let from = [Arg::read(all[0])?, Arg::read(all[1])?, Arg::NONE, Arg::NONE];
     let to = [Arg::write(out)?, Arg::NONE, Arg::NONE];
-    averages(op, cx, cuda, &[Line { from, to, count: out.shape().count(), keep: 0.0 }])
+    averages(op, cx, cuda, &[Line { from, to, count: out.shape().count(), keep: 0.0, gradient: DType::F32 }])
 }
 
 pub(super) fn length(cx: Cx<'_>, cuda: &Cuda, x: &Tensor, out: &mut Tensor) -> Result<()> {
@@ -132,7 +136,7 @@ pub(super) fn step(op: &Adam, cx: Cx<'_>, cuda: &Cuda, all: &mut [Moved<'_>]) ->
             place(cx, one.first, &mut old)?,
             place(cx, one.second, &mut old)?,
         ];
-        Ok(Line { from, to, count, keep: op.factors().keep })
+        Ok(Line { from, to, count, keep: op.factors().keep, gradient: one.gradient.dtype() })
     };
     let lines = all.iter_mut().map(line).collect::<Result<Vec<_>>>()?;
     moves(op, cx, cuda, &lines)
@@ -148,7 +152,7 @@ pub(super) fn move_averages(
     let line = |(average, weight): &mut (&mut Tensor, &Tensor)| {
         let from = [Arg::read(average)?, Arg::read(weight)?, Arg::NONE, Arg::NONE];
         let to = [place(cx, average, &mut old)?, Arg::NONE, Arg::NONE];
-        Ok(Line { from, to, count: weight.shape().count(), keep: 0.0 })
+        Ok(Line { from, to, count: weight.shape().count(), keep: 0.0, gradient: DType::F32 })
     };
     let lines = all.iter_mut().map(line).collect::<Result<Vec<_>>>()?;
     averages(op, cx, cuda, &lines)

@@ -5,9 +5,9 @@ use crate::backend::Device;
 use crate::error::{Context, Result};
 use crate::exec::{Eager, Op};
 use crate::ops::elementwise::update;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
-/// A weight that [`step`] moves. All four are f32 of one shape.
+/// A weight that [`step`] moves. All four are f32 of one shape; the gradient on a GPU may be bf16.
 pub struct Moved<'a> {
     /// What is moved.
     pub weight: &'a mut Tensor,
@@ -39,6 +39,9 @@ pub fn step(e: &Eager<'_>, op: &Adam, all: &mut [Moved<'_>]) -> Result<()> {
         Device::Cpu(cpu) => all.iter_mut().try_for_each(|one| {
             let op = Adam { decay: one.decay, ..*op };
             count(e, &op, &[&*one.weight, one.gradient, &*one.first, &*one.second])?;
+            if one.gradient.dtype() != DType::F32 {
+                return Err(e.cx().unsupported(Adam::NAME, one.gradient.desc()));
+            }
             let all = [own(one.weight)?, own(one.first)?, own(one.second)?];
             super::cpu::step(&op, cpu, one.gradient.data()?, None, all);
             Ok(())

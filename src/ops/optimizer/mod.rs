@@ -22,7 +22,7 @@ use crate::tensor::{DType, Desc, Tensor};
 /// m' = m + (1 - beta1)(g - m), v' = beta2 v + (1 - beta2) g^2,
 /// w' = w (1 - rate * decay) - rate / (1 - beta1^t) * m' / (sqrt(v' / (1 - beta2^t)) + eps), g = scale * gradient.
 ///
-/// Inputs: weight, gradient, m and v, f32 of one shape. Outputs: weight, m and v.
+/// Inputs: weight, gradient, m and v, f32 of one shape, the gradient on a GPU also bf16. Outputs: weight, m and v.
 #[derive(Clone, Copy, Debug)]
 pub struct Adam {
     /// Learning rate.
@@ -75,7 +75,8 @@ impl Op<3> for Adam {
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 3]> {
         let [weight, gradient, m, v] = inputs::<4>(all)?;
         expect_type("weight", &weight, &[DType::F32])?;
-        expect("gradient", &gradient, &weight.shape, DType::F32)?;
+        expect_type("gradient", &gradient, &[DType::F32, DType::BF16])?;
+        expect("gradient", &gradient, &weight.shape, gradient.dtype)?;
         expect("m", &m, &weight.shape, DType::F32)?;
         expect("v", &v, &weight.shape, DType::F32)?;
         Ok([weight, m, v])
@@ -90,6 +91,7 @@ impl Op<3> for Adam {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::adam(self, cx, cuda, all, outputs),
+            Device::Cpu(_) if all[1].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[1].desc())),
             Device::Cpu(cpu) => cpu::adam(self, cpu, all, outputs),
         }
     }
@@ -142,7 +144,7 @@ impl Op for Average {
 
 /// The length sqrt(sum of squares) of a tensor.
 ///
-/// Input: x f32 of any shape. Output: a number, of shape \[\].
+/// Input: x f32 of any shape, or on a GPU bf16. Output: a number of f32, of shape \[\].
 #[derive(Clone, Copy, Debug)]
 pub struct Length;
 
@@ -159,7 +161,7 @@ impl Op for Length {
 
     fn outputs(&self, all: &[Desc]) -> Result<[Desc; 1]> {
         let [x] = inputs::<1>(all)?;
-        expect_type("x", &x, &[DType::F32])?;
+        expect_type("x", &x, &[DType::F32, DType::BF16])?;
         Ok([Desc::plain([], DType::F32)])
     }
 
@@ -172,6 +174,7 @@ impl Op for Length {
         match cx.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda::length(cx, cuda, all[0], &mut outputs[0]),
+            Device::Cpu(_) if all[0].dtype() != DType::F32 => Err(cx.unsupported(Self::NAME, all[0].desc())),
             Device::Cpu(cpu) => {
                 let x = all[0].data::<f32>()?;
                 let square = sum(cx, cpu, *self, x, x)?;
