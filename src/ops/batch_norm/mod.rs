@@ -1,6 +1,6 @@
 //! What batch normalisation (Ioffe and Szegedy, 2015) has beyond GroupNorm. Over the statistics of a batch it is
 //! GroupNorm with a group a channel, the batch taken for one tall picture (`nn::BatchNorm`); here are the statistics
-//! that it keeps from batch to batch.
+//! that it keeps from batch to batch. Those are a few numbers a channel, whatever type values have: f32, always.
 
 #[cfg(feature = "cuda")]
 mod cuda;
