@@ -11,10 +11,10 @@
 
 namespace {
 
-enum class Kind { Input, Weight, Index, Output, Sums, Parts, Scalar };
+enum class Kind { Input, Weight, Double, Index, Output, Sums, Parts, Bits, Scalar };
 
-// An argument: a tensor of the form's type (Input, Output), of f32 in both forms (Weight, Sums), of u32 below `limit`, of
-// f64, or a number.
+// An argument: a tensor of the form's type (Input, Output), of f32 in both forms (Weight, Sums), of f64 (Double, Parts), of
+// u32 below `limit`, of u32 that must be the same bit for bit (Bits), or a number.
 struct Value {
     Kind kind;
     size_t count;
@@ -23,10 +23,12 @@ struct Value {
 
 Value input(size_t count) { return {Kind::Input, count, 0}; }
 Value weight(size_t count) { return {Kind::Weight, count, 0}; }
+Value doubles(size_t count) { return {Kind::Double, count, 0}; }
 Value index(size_t count, unsigned limit) { return {Kind::Index, count, limit}; }
 Value output(size_t count) { return {Kind::Output, count, 0}; }
 Value sums(size_t count) { return {Kind::Sums, count, 0}; }
 Value parts(size_t count) { return {Kind::Parts, count, 0}; }
+Value bits(size_t count) { return {Kind::Bits, count, 0}; }
 Value none() { return {Kind::Scalar, 0, 0}; }
 Value size(Size value) { return {Kind::Scalar, 0, (unsigned long long)value}; }
 Value real(float value) { return {Kind::Scalar, 0, __float_as_uint(value)}; }
@@ -53,13 +55,16 @@ std::vector<double> run(const std::string &name, const unsigned (&grid)[3], unsi
         arguments.push_back(value.kind == Kind::Scalar ? (void *)&words[i] : (void *)&pointers[i]);
         const bool own = value.kind == Kind::Input || value.kind == Kind::Output;
         // As the device's memory is aligned, about.
-        memory[i].assign(value.count * (own ? sizeof(T) : value.kind == Kind::Parts ? 8 : 4) + 128, 0xff);
+        const bool wide = value.kind == Kind::Double || value.kind == Kind::Parts;
+        memory[i].assign(value.count * (own ? sizeof(T) : wide ? 8 : 4) + 128, 0xff);
         pointers[i] = memory[i].data() + (128 - reinterpret_cast<uintptr_t>(memory[i].data()) % 128);
         for (size_t k = 0; k < value.count; k++) {
             if (value.kind == Kind::Input) {
                 static_cast<T *>(pointers[i])[k] = narrow<T>(number(k, unsigned(i)));
             } else if (value.kind == Kind::Weight) {
                 static_cast<float *>(pointers[i])[k] = number(k, unsigned(i));
+            } else if (value.kind == Kind::Double) {
+                static_cast<double *>(pointers[i])[k] = number(k, unsigned(i));
             } else if (value.kind == Kind::Index) {
                 static_cast<unsigned *>(pointers[i])[k] = unsigned((number(k, 7) + 1.0f) * 1000.0f) % unsigned(value.word);
             }
@@ -78,6 +83,11 @@ std::vector<double> run(const std::string &name, const unsigned (&grid)[3], unsi
                 break;
             case Kind::Parts:
                 out.push_back(static_cast<double *>(pointers[i])[k]);
+                break;
+            case Kind::Bits:
+                for (int bit = 0; bit < 32; bit++) {
+                    out.push_back(static_cast<unsigned *>(pointers[i])[k] >> bit & 1);
+                }
                 break;
             default:
                 break;
@@ -168,6 +178,55 @@ void rows(int count, int c) {
     same("perceptual_distance_backward", warps, 128, 0, {in, in, weight(c), weight(1), out, n, n, width});
 }
 
+// Sets of three pictures of `places` pixels.
+void sets(int count, int places, int c) {
+    const int each = places * c;
+    const unsigned parts_of = unsigned(each + 4095) / 4096, all = unsigned(count);
+    const Value in = input(size_t(3 * count) * each), pixels = size(places), elements = size(each), three = size(3);
+    same("batch_deviation_part", {parts_of, all, 1}, 256, 0, {in, parts(count * parts_of), elements, three});
+    same("batch_deviation_spread", {3 * all, 1, 1}, 256, 0,
+         {doubles(count * parts_of), output(size_t(3 * count) * places), size(parts_of), elements, pixels, size(count)});
+    same("batch_deviation_gather", {all, 1, 1}, 256, 0, {input(size_t(3 * count) * places), parts(count), pixels, three});
+    same("batch_deviation_rule", {unsigned(each + 255) / 256, all, 1}, 256, 0,
+         {in, doubles(count), output(size_t(3 * count) * each), elements, three});
+}
+
+// Latents and codes of f32 beside them, both split in two.
+void latents(int count, int codes, int d) {
+    const unsigned of_rows[3] = {unsigned(count + 127) / 128, 2, 1}, of_codes[3] = {unsigned(codes + 127) / 128, 2, 1};
+    const std::string room = d <= 8 ? "8" : "32";
+    const Value z = input(size_t(count) * d), codebook = weight(size_t(codes) * d), n = size(count), m = size(codes);
+    const Value width = size(d), factor = real(2.0f), states = weight(4 * count), slopes = weight(codes);
+    same("code_entropy_rows" + room, of_rows, 128, 0, {z, codebook, sums(6 * count), n, m, width, factor});
+    same("code_entropy_columns" + room, of_codes, 128, 0, {z, states, codebook, sums(2 * codes), n, m, width, factor});
+    same("code_entropy_rows_backward" + room, of_rows, 128, 0,
+         {z, states, codebook, slopes, sums(2 * size_t(2 + 2 * d) * count), n, m, width, factor});
+    same("code_entropy_columns_backward" + room, of_codes, 128, 0,
+         {z, states, codebook, slopes, sums(2 * size_t(1 + d) * codes), n, m, width, factor});
+    same("code_entropy_finish_rows", {of_rows[0], 1, 1}, 128, 0,
+         {weight(2 * size_t(2 + 2 * d) * count), states, weight(1), output(size_t(count) * d), n, width, size(2), factor});
+    same("nearest_code_unit", {of_rows[0], 1, 1}, 128, 0, {z, sums(size_t(count) * d), n, width, sums(0)});
+    if (d == 8) {
+        // Panels of 16 codes, nine rows of 16 each; two words a latent and split.
+        const int panels = (codes + 15) / 16;
+        same("nearest_code_search8", {unsigned(count + 511) / 512, 2, 1}, 128, 0,
+             {z, weight(size_t(panels) * 9 * 16), bits(4 * count), n, width, size(panels), size((panels + 1) / 2), sums(0)});
+    }
+    // Their codes in two sub-codebooks, of an image of as many places.
+    same("code_embedding_forward", {unsigned(2 * count * d + 255) / 256, 1, 1}, 256, 0,
+         {index(2 * count, codes), weight(2 * size_t(codes) * d), output(2 * size_t(count) * d),
+          size(Size(2 * count) * (d % 4 == 0 ? d / 4 : d)), n, size(2), m, width, size(0), sums(0)});
+}
+
+// Logits of n codes: images, and in the second run null rows for them.
+void logits(int images, int n) {
+    for (int guided : {0, 1}) {
+        same("sample_draw", {unsigned(images), 1, 1}, 1024, 0,
+             {input(size_t(images) * (1 + guided) * n), sums(size_t(images) * n), bits(images), size(n), size(guided),
+              real(2.0f), real(0.7f), size(n / 2), real(0.9f), size(5), size(1), size(2), none(), size(0), sums(0)});
+    }
+}
+
 // A table of nine rows of c, some of which are looked up.
 void tables(int count, int c) {
     const unsigned blocks[3] = {unsigned(count), 1, 1}, each[3] = {9, 1, 1};
@@ -211,6 +270,10 @@ void pictures(int n, int h, int w, int c) {
         same("resize_bilinear", grid, 256, 0,
              {in, larger, larger_pixels, size(3), height, width, rows, columns, channels, size(corners)});
     }
+    // The first picture for a table of positions.
+    same("resize_grid", grid, 256, 0,
+         {input(size_t(area) * c), output(size_t(h + 2) * (w + 1) * c), size((h + 2) * (w + 1)), size(3), height, width, rows,
+          columns, channels});
     same("concat_frame", grid, 256, 0,
          {in, larger, larger_pixels, size(3), height, width, rows, columns, channels, size(1), size(0)});
     // Two zeros above and to the left, one below and to the right.
@@ -242,6 +305,17 @@ int main() {
         for (int c : {1, 7, 8, 40, 96}) {
             rows(3, c);
             rows(130, c);
+        }
+        for (int c : {1, 5, 700}) {
+            sets(1, 9, c);
+            sets(2, 6, c);
+        }
+        for (int d : {3, 8, 12}) {
+            latents(5, 40, d);
+            latents(150, 300, d);
+        }
+        for (int n : {1, 7, 3000}) {
+            logits(2, n);
         }
         for (int c : {1, 4, 24}) {
             tables(3, c);
