@@ -78,10 +78,20 @@ for file in target/release/libfqgan.so target/release/fqgan; do
 done
 begin "CUDA: the op table, models, a training step, on the emulated device"
 FQGAN_CUDA_DRIVER=$(cuda/emulator/build.sh)
-export FQGAN_CUDA_DRIVER
+FQGAN_EMULATOR_KERNELS=$(mktemp)
+export FQGAN_CUDA_DRIVER FQGAN_EMULATOR_KERNELS
 tests --features cuda --test ops --test cuda
 begin "CUDA: golden generators and their step on the emulated device"
 FQGAN_TEST_DEVICE=cuda tests --features cuda --test golden -- far::tiny far_step::tiny
+begin "CUDA: each kernel was launched by these tests"
+kernels=$(nm -D --defined-only "$FQGAN_CUDA_DRIVER" | sed -n 's/^.* T \(fqgan_.*\)$/\1/p' | sort)
+never=$(comm -23 <(echo "$kernels") <(sort -u "$FQGAN_EMULATOR_KERNELS"))
+if [ -z "$kernels" ] || [ -n "$never" ]; then
+  echo "of $(wc -w <<<"$kernels") kernels, never launched:" $never
+  exit 1
+fi
+rm "$FQGAN_EMULATOR_KERNELS"
+unset FQGAN_EMULATOR_KERNELS
 begin "CUDA: what a machine with a GPU is sent"
 suite=$(mktemp -d)
 scripts/gpu-suite.sh build "$suite"
