@@ -117,7 +117,6 @@ impl Device {
     /// and written: on a GPU where factors are; on a processor where pictures are too large for the caches, and are
     /// remembered. (Inference would gain little there, for the codes that it would change.)
     pub fn keeps_narrow(&self, between: Between, operands: DType, remembers: bool) -> bool {
-        let _ = (between, remembers);
         operands == DType::BF16
             && match self {
                 Device::Cpu(_) => remembers && between == Between::Convolutions,

@@ -157,7 +157,6 @@ impl<const N: usize> Backward<'_, N> {
 }
 
 /// Gradients of an operation's inputs from their other uses, in order.
-#[derive(Default)]
 pub struct Sums(RefCell<Gradients>);
 
 impl Sums {
